@@ -1,0 +1,1 @@
+"""A functional research toolkit in JAX: training steps are values that compose."""
