@@ -1,0 +1,80 @@
+"""Parameter groups: who is decayed and how fast it learns, by the path of the parameter."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+
+from jaxlm.errors import BadInput
+
+Params = Any  # any pytree of arrays
+
+
+@dataclass(frozen=True)
+class Group:
+    """The parameters whose path a pattern is found in, and what is special about them.
+
+    `pattern` is a regular expression searched for (`re.search`; anchor with ^ and $) in the parameter's "/"-joined
+    path, such as "decoder/block_0/attention/qkv/kernel". `rank` narrows it to vectors (at most one axis) or matrices
+    (two axes and more). `decay` multiplies the spec's decay, l1 and l2; `rate` multiplies its learning rate.
+    """
+
+    name: str
+    pattern: str = ""
+    rank: Literal["any", "vector", "matrix"] = "any"
+    decay: float = 1.0
+    rate: float = 1.0
+
+    def holds(self, path: str, axes: int) -> bool:
+        """Whether a parameter of this path and number of axes belongs here."""
+        fits = {"any": True, "vector": axes <= 1, "matrix": axes >= 2}[self.rank]
+        return fits and re.search(self.pattern, path) is not None
+
+
+_UNDECAYED = r"(^|/)(bias|scale)$"
+
+TRANSFORMER_GROUPS = (
+    Group("vectors", rank="vector", decay=0.0),
+    Group("stacked biases and scales", _UNDECAYED, rank="matrix", decay=0.0),
+    Group("matrices", rf"^(?!.*{_UNDECAYED})", rank="matrix"),
+)
+"""Decay what multiplies activations: matrices, convolution kernels and embeddings (a tied embedding is the output
+matrix too, and GPT-2 decays it). Leave vectors alone, and biases and norm scales of any rank: layers that are scanned
+or split into heads have biases and scales with several axes. Works on any tree of arrays."""
+
+
+def path_of(key_path: tuple[Any, ...]) -> str:
+    """A parameter's name: the keys on the way to it, joined by "/"."""
+    return jax.tree_util.keystr(key_path, simple=True, separator="/")
+
+
+def match_groups(groups: tuple[Group, ...], params: Params) -> list[Group]:
+    """The group of every parameter, in the order of `jax.tree.leaves`.
+
+    Raises BadInput that names the parameters which match no group or several: a rule that silently misses a parameter,
+    or that depends on the order of the groups, changes a result without a trace.
+    """
+    found = []
+    for key_path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        path = path_of(key_path)
+        found.append((path, [group for group in groups if group.holds(path, len(leaf.shape))]))
+    wrong = [f"{path} ({_several(matches)})" for path, matches in found if len(matches) != 1]
+    if wrong:
+        more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
+        raise BadInput(
+            f"optim.groups: every parameter must match exactly one group of {', '.join(g.name for g in groups)}; "
+            f"not so: {', '.join(wrong[:8])}{more}. Narrow or add a pattern."
+        )
+    return [matches[0] for _, matches in found]
+
+
+def _several(matches: list[Group]) -> str:
+    return " and ".join(group.name for group in matches) or "none"
+
+
+def map_with_group(function: Callable[..., Any], groups: tuple[Group, ...], params: Params, *trees: Params) -> Params:
+    """`function(group, parameter, *leaves)` over a tree of parameters and trees of the same structure."""
+    matched = jax.tree.unflatten(jax.tree.structure(params), match_groups(groups, params))
+    return jax.tree.map(function, matched, params, *trees)
