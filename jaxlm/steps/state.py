@@ -1,0 +1,69 @@
+"""The state of a training run: arrays in a pytree and nothing else."""
+
+from typing import Any, Protocol
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+PyTree = Any
+
+
+class Initialises(Protocol):
+    """What `init` asks of a model; a Linen module does it."""
+
+    def init(self, rngs: jax.Array, *args: Any) -> dict[str, PyTree]:
+        """Return the variable collections, with "params" among them."""
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """All that a training step reads and writes; checkpointing it is enough to go on bit for bit.
+
+    step: int32 scalar, updates completed.         params: what is trained.
+    variables: Linen's other collections.          opt_state: the state of the optax transformation.
+    key: typed PRNG key that never advances; update i draws from `fold_in(key, i)`.
+    skipped: int32 scalar, updates skipped in a row (see `transforms.skip_nonfinite`).
+    ema: running average of params in the shape of params, or None where no average is kept.
+    """
+
+    step: jax.Array
+    params: PyTree
+    variables: PyTree
+    opt_state: PyTree
+    key: jax.Array
+    skipped: jax.Array
+    ema: PyTree = None
+
+
+def start(
+    params: PyTree, tx: optax.GradientTransformation, key: jax.Array, *, variables: PyTree = None, ema: bool = False
+) -> TrainState:
+    """The state before the first update, from parameters that are there already.
+
+    `ema=True` starts the average at the parameters, so that the structure of the state never changes.
+    """
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        variables={} if variables is None else variables,
+        opt_state=tx.init(params),
+        key=key,
+        skipped=jnp.zeros((), jnp.int32),
+        ema=jax.tree.map(jnp.copy, params) if ema else None,
+    )
+
+
+def init(
+    model: Initialises, tx: optax.GradientTransformation, example: Any, key: jax.Array, *, ema: bool = False
+) -> TrainState:
+    """The state before the first update, with parameters drawn by `model.init(key, example)`.
+
+    example: the input that the model's `__call__` takes (a tuple: several inputs), of any batch size.
+    key: typed PRNG key; one half draws the parameters, the other becomes the root key of training.
+    """
+    init_key, train_key = jax.random.split(key)
+    inputs = example if isinstance(example, tuple) else (example,)
+    variables = dict(model.init(init_key, *inputs))
+    params = variables.pop("params")
+    return start(params, tx, train_key, variables=variables, ema=ema)

@@ -1,0 +1,95 @@
+"""Functions from a loss to a loss, or from a step to a step. Each has its law, and the law is a test."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxlm.steps.gradient import LossFn
+from jaxlm.steps.metrics import Mean, Metrics
+from jaxlm.steps.state import TrainState
+from jaxlm.steps.update import StepFn
+
+PyTree = Any
+
+
+def cast(loss: LossFn, dtype: Any, inputs: tuple[str, ...] = ()) -> LossFn:
+    """Compute in `dtype` while parameters, gradients and optimizer stay as they are (mixed precision).
+
+    Floating-point parameters are cast on the way in, and so are the entries of the batch named in `inputs`; masks and
+    targets are not, because sums of many weights are wrong in bfloat16. Micikevicius et al. 2018, arXiv:1710.03740.
+    Law: a cast to the dtype that the parameters have is the identity.
+    """
+
+    def cast_leaf(x: jax.Array) -> jax.Array:
+        return x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    def cast_loss(
+        params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array, *, train: bool
+    ) -> tuple[Metrics, PyTree]:
+        if inputs:
+            batch = batch | {name: cast_leaf(batch[name]) for name in inputs}
+        return loss(jax.tree.map(cast_leaf, params), variables, batch, key, train=train)
+
+    return cast_loss
+
+
+def skip_nonfinite(step: StepFn, limit: int = 10) -> StepFn:
+    """Leave the state as it was, but for the count of updates, wherever a metric of the step is not finite.
+
+    `steps.update` reports the norm of the gradient, so a NaN or infinity in any of its entries is seen. The metrics
+    gain "skipped" (1 or 0) and "halted": after `limit` skipped updates in a row the state stays frozen for good, and
+    a loop that sees "halted" stops with an error. A skipped update has no weight in the other metrics.
+    Law: on a finite step it changes nothing.
+    """
+
+    def guarded(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        proposed, metrics = step(state, batch)
+        finite = jnp.stack([jnp.isfinite(mean.total) for mean in metrics.values()]).all()
+        halted = state.skipped >= limit
+        take = finite & ~halted
+        kept = jax.tree.map(lambda new, old: _select(take, new, old), proposed, state)
+        skipped = jnp.where(take, 0, state.skipped + 1)
+        metrics = jax.tree.map(lambda x: _select(take, x, jnp.zeros_like(x)), metrics)
+        one = jnp.ones(())
+        metrics |= {"skipped": Mean(1.0 - take, one), "halted": Mean((skipped >= limit) * one, one)}
+        return kept.replace(step=proposed.step, skipped=skipped), metrics
+
+    return guarded
+
+
+def _select(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    return new if new is old else jnp.where(condition, new, old)
+
+
+def ema(step: StepFn, decay: float) -> StepFn:
+    """Keep a running average of the parameters: `ema = decay * ema + (1 - decay) * params` after every update.
+
+    The state must have been started with `ema=True`. Polyak & Juditsky 1992. Law: `ema(step, 0)` follows the parameters.
+    """
+
+    def averaged(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        if state.ema is None:
+            raise ValueError("the state keeps no average: start it with ema=True")
+        state, metrics = step(state, batch)
+        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.ema, state.params)
+        return state.replace(ema=average), metrics
+
+    return averaged
+
+
+def repeat(step: StepFn, times: int) -> StepFn:
+    """Several updates in one program, for models whose step is shorter than its dispatch.
+
+    The step takes a tuple of `times` batches of one shape; the metrics are merged over them.
+    Law: it is the same as `times` single steps. `repeat(step, 1)` takes a tuple of one batch.
+    """
+
+    def repeated(state: Any, batches: tuple[Any, ...]) -> tuple[Any, Metrics]:
+        if len(batches) != times:
+            raise ValueError(f"repeat({times}) takes {times} batches and got {len(batches)}")
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches)
+        state, metrics = jax.lax.scan(step, state, stacked)
+        return state, jax.tree.map(lambda x: x.sum(0), metrics)
+
+    return repeated
