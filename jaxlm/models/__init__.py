@@ -1,0 +1,1 @@
+"""Architectures, one a file, built from the layers of `jaxlm.nn`."""

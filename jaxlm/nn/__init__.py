@@ -1,0 +1,1 @@
+"""Layers: Linen modules and the pure functions that they are made of."""

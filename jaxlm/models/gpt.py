@@ -1,0 +1,280 @@
+"""The decoder-only transformer of GPT-2 and its descendants.
+
+B batch, T tokens, S cache slots, V vocabulary, D width, L layers, N heads, K key and value heads, H head width.
+"""
+
+from typing import Literal, overload
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxlm.errors import BadInput
+from jaxlm.nn.attention import Attention, Cache, segment_mask
+from jaxlm.nn.embed import Embed
+from jaxlm.nn.feed_forward import FeedForward
+from jaxlm.nn.linear import dense
+from jaxlm.nn.module import Module
+from jaxlm.nn.norm import make_norm
+from jaxlm.nn.position import LearnedPositions, Rotation, rotation
+
+
+class Block(Module):
+    """One pre-norm layer: x + attention(norm(x)), then x + feed_forward(norm(x)) (Radford et al. 2019, section 2.3)."""
+
+    heads: int
+    kv_heads: int
+    hidden: int
+    depth: int
+    norm: Literal["layer", "rms"]
+    activation: Literal["gelu", "swiglu"]
+    dropout: float
+    bias: bool
+    eps: float
+    train: bool
+
+    @nn.compact
+    def __call__(
+        self,
+        carry: tuple[jax.Array, Cache | None],
+        layer: int | jax.Array,
+        mask_B1TS: jax.Array | None,
+        angles: Rotation | None,
+    ) -> tuple[tuple[jax.Array, Cache | None], None]:
+        """Carry (x [B, T, D], cache) through layer number `layer`, in the form that a scan over layers takes."""
+        x_BTD, cache = carry
+        drop = nn.Dropout(self.dropout, deterministic=not self.train, name="drop")
+        attention = Attention(self.heads, self.kv_heads, self.depth, self.bias, name="attention")
+        feed_forward = FeedForward(self.hidden, self.depth, self.activation, self.bias, name="feed_forward")
+
+        h_BTD = make_norm(self.norm, eps=self.eps, bias=self.bias, name="attention_norm")(x_BTD)
+        h_BTD, cache = attention(h_BTD, mask_B1TS=mask_B1TS, rotation=angles, cache=cache, layer=layer)
+        x_BTD = x_BTD + drop(h_BTD)
+        h_BTD = make_norm(self.norm, eps=self.eps, bias=self.bias, name="feed_forward_norm")(x_BTD)
+        x_BTD = x_BTD + drop(feed_forward(h_BTD))
+        return (x_BTD, cache), None
+
+
+class GPT(Module):
+    """A decoder-only transformer; the module is its own config, and every field is a plain value.
+
+    Fields: `vocab` tokens, `depth` layers, `width` of the residual stream, `heads` query heads, `context` the longest
+    sequence; `kv_heads` (None: as many as heads), `norm`, `activation`, `positions`, `hidden` width of the feed-forward
+    network (None: 4 * width), `dropout` on the embeddings and on both residual branches, `bias` in the affine maps and
+    in LayerNorm, `tied` read-out, `remat` (recompute each layer in the backward pass), `scan` (one compiled layer
+    looped over stacked parameters: compiles faster, steps slower on a CPU), `eps` of the norms, `rotary_base`.
+
+    There is no dtype: the computation follows the parameters' dtype, with the statistics of norms and the softmax in
+    float32. Cast the parameters to compute in bfloat16.
+    """
+
+    vocab: int
+    depth: int
+    width: int
+    heads: int
+    context: int
+    kv_heads: int | None = None
+    norm: Literal["layer", "rms"] = "layer"
+    activation: Literal["gelu", "swiglu"] = "gelu"
+    positions: Literal["learned", "rotary"] = "learned"
+    hidden: int | None = None
+    dropout: float = 0.0
+    bias: bool = True
+    tied: bool = True
+    remat: bool = False
+    scan: bool = False
+    eps: float = 1e-5
+    rotary_base: float = 10000.0
+
+    @overload
+    def __call__(
+        self,
+        tokens_BT: jax.Array,
+        *,
+        segments: jax.Array | None = None,
+        positions: jax.Array | None = None,
+        cache: None = None,
+        train: bool = False,
+    ) -> jax.Array: ...
+
+    @overload
+    def __call__(
+        self,
+        tokens_BT: jax.Array,
+        *,
+        segments: jax.Array | None = None,
+        positions: jax.Array | None = None,
+        cache: Cache,
+        train: bool = False,
+    ) -> tuple[jax.Array, Cache]: ...
+
+    @nn.compact
+    def __call__(self, tokens_BT, *, segments=None, positions=None, cache=None, train=False):
+        """Logits [B, T, V] of each next token; with a cache, (logits, cache with these tokens in it).
+
+        Args:
+          tokens_BT: int32, T at most `context`; a token outside of the vocabulary gives NaN logits.
+          segments: int32 [B, T]; a token attends only to earlier ones of an equal number; 0 is padding.
+          positions: int32 [B, T]; by default counted from the start of the row, or of each run of equal segments.
+          cache: from `init_cache` or an earlier call. Not together with segments or positions, which it implies.
+          train: apply dropout; then, where `dropout` > 0, an rng named "dropout" is needed.
+
+        Raises:
+          BadInput: on fields that contradict each other, tokens longer than `context`, a cache beside segments.
+        """
+        self.validate()
+        length = tokens_BT.shape[1]
+        self._check_call(length, segments, positions, cache)
+        mask_B1TS = None
+        if cache is not None:
+            mask_B1TS, positions = cache.mask(length), cache.positions(length)
+        elif segments is not None:
+            mask_B1TS = segment_mask(segments)
+            positions = _positions_within(segments) if positions is None else positions
+
+        embed = Embed(self.vocab, self.width, name="embed")
+        x_BTD, angles = embed(tokens_BT), None
+        if self.positions == "learned":
+            x_BTD = x_BTD + LearnedPositions(self.context, self.width, name="position_embed")(positions, length)
+        else:
+            positions = jnp.arange(length)[None] if positions is None else positions
+            angles = rotation(positions, self.width // self.heads, self.rotary_base)
+        x_BTD = nn.Dropout(self.dropout, deterministic=not train, name="drop")(x_BTD)
+        x_BTD, cache = self._layers((x_BTD, cache), mask_B1TS, angles, train)
+        x_BTD = make_norm(self.norm, eps=self.eps, bias=self.bias, name="final_norm")(x_BTD)
+        logits_BTV = embed.attend(x_BTD) if self.tied else dense(self.vocab, bias=False, name="head")(x_BTD)
+        return logits_BTV if cache is None else (logits_BTV, cache._replace(index=cache.index + length))
+
+    def _layers(self, carry, mask_B1TS, angles, train):
+        """All blocks, one after another or as one scanned block with its parameters stacked on a leading axis."""
+        fields = {
+            "heads": self.heads,
+            "kv_heads": self.kv_heads or self.heads,
+            "hidden": self.hidden or 4 * self.width,
+            "depth": self.depth,
+            "norm": self.norm,
+            "activation": self.activation,
+            "dropout": self.dropout,
+            "bias": self.bias,
+            "eps": self.eps,
+            "train": train,
+        }
+        block = nn.remat(Block, prevent_cse=not self.scan) if self.remat else Block
+        if not self.scan:
+            for layer in range(self.depth):
+                carry, _ = block(**fields, name=f"block_{layer}")(carry, layer, mask_B1TS, angles)
+            return carry
+        scanned = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=(0, nn.broadcast, nn.broadcast),
+            length=self.depth,
+        )
+        return scanned(**fields, name="blocks")(carry, jnp.arange(self.depth), mask_B1TS, angles)[0]
+
+    def init_cache(
+        self, batch: int, length: int, dtype: jax.typing.DTypeLike = jnp.float32, start: jax.Array | None = None
+    ) -> Cache:
+        """An empty cache of `length` slots for `batch` rows, row b of which is padded on the left by start[b] slots.
+
+        Writing past the last slot is not detected: it would overwrite the last ones.
+        """
+        self.validate()
+        shape = (self.depth, batch, length, self.kv_heads or self.heads, self.width // self.heads)
+        start = jnp.zeros(batch, jnp.int32) if start is None else jnp.asarray(start, jnp.int32)
+        return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((), jnp.int32), start)
+
+    def validate(self) -> None:
+        """Check the fields against each other.
+
+        Raises:
+          BadInput: one line that names the fields and the mend.
+        """
+        for name in ("vocab", "depth", "width", "heads", "context", "kv_heads", "hidden"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BadInput(f"model.{name} is {value}: it must be at least 1")
+        if self.width % self.heads:
+            raise BadInput(
+                f"model.heads {self.heads} does not divide model.width {self.width}: "
+                f"take a width of {_nearest_multiple(self.width, self.heads)} or another number of heads"
+            )
+        if self.heads % (self.kv_heads or self.heads):
+            raise BadInput(
+                f"model.kv_heads {self.kv_heads} does not divide model.heads {self.heads}: take one that does"
+            )
+        if self.positions == "rotary" and (self.width // self.heads) % 2:
+            raise BadInput(
+                f"model.width {self.width} / model.heads {self.heads} is {self.width // self.heads}: rotary positions "
+                "need an even head width, so change one of the two or take learned positions"
+            )
+        if not 0 <= self.dropout < 1:
+            raise BadInput(f"model.dropout is {self.dropout}: it must be at least 0 and less than 1")
+
+    def _check_call(self, length, segments, positions, cache) -> None:
+        if length > self.context:
+            raise BadInput(
+                f"{length} tokens are longer than model.context {self.context}: shorten them or raise model.context"
+            )
+        if cache is not None and (segments is not None or positions is not None):
+            raise BadInput("a cache implies segments and positions: give either the cache or those")
+        if cache is not None and length > cache.keys.shape[2]:
+            raise BadInput(f"{length} tokens do not fit into a cache of {cache.keys.shape[2]} slots: make it longer")
+
+    def parameter_count(self) -> int:
+        """The number of trained scalars, counted from the fields alone."""
+        self.validate()
+        width, hidden, bias = self.width, self.hidden or 4 * self.width, int(self.bias)
+        qkv = width + 2 * (width // self.heads) * (self.kv_heads or self.heads)
+        attention = (width + bias) * qkv + (width + bias) * width
+        ups = 2 if self.activation == "swiglu" else 1
+        feed_forward = ups * (width + bias) * hidden + (hidden + bias) * width
+        norm = width * (1 + bias) if self.norm == "layer" else width
+        tables = self.vocab * (1 if self.tied else 2) + (self.context if self.positions == "learned" else 0)
+        return tables * width + self.depth * (attention + feed_forward + 2 * norm) + norm
+
+    def flops_per_token(self, length: int) -> float:
+        """Floating-point operations of training on one token of a sequence of `length`, forward and backward.
+
+        6 N + 12 L D T (Chowdhery et al. 2022, PaLM, appendix B; Kaplan et al. 2020, section 2.1), with N the parameters
+        less those that are only looked up (positions, and the token table where the read-out is its own matrix).
+        Attention is counted in full, without the halving that causality allows, and `remat` is not counted.
+        """
+        looked_up = (0 if self.tied else self.vocab) + (self.context if self.positions == "learned" else 0)
+        matrices = self.parameter_count() - looked_up * self.width
+        return 6.0 * matrices + 12.0 * self.depth * self.width * length
+
+
+def _positions_within(segments_BT: jax.Array) -> jax.Array:
+    """Positions counted from the start of each run of equal segment numbers, int32 [B, T]."""
+    index_BT = jnp.broadcast_to(jnp.arange(segments_BT.shape[1], dtype=jnp.int32)[None], segments_BT.shape)
+    begins_BT = jnp.diff(segments_BT, axis=1, prepend=segments_BT[:, :1] - 1) != 0
+    return index_BT - jax.lax.cummax(jnp.where(begins_BT, index_BT, 0), axis=1)
+
+
+def _nearest_multiple(value: int, of: int) -> int:
+    return max(1, round(value / of)) * of
+
+
+# Radford et al. 2019 (GPT-2), table 2, with the parameter counts of the released weights.
+GPT2_SMALL = GPT(vocab=50257, depth=12, width=768, heads=12, context=1024)  # 124,439,808
+GPT2_MEDIUM = GPT(vocab=50257, depth=24, width=1024, heads=16, context=1024)  # 354,823,168
+GPT2_LARGE = GPT(vocab=50257, depth=36, width=1280, heads=20, context=1024)  # 774,030,080
+GPT2_XL = GPT(vocab=50257, depth=48, width=1600, heads=25, context=1024)  # 1,557,611,200
+
+# The shape of Llama 3.2 1B (Grattafiori et al. 2024), without its frequency scaling beyond 8192 tokens.
+LLAMA_1B = GPT(
+    vocab=128256,
+    depth=16,
+    width=2048,
+    heads=32,
+    context=8192,
+    kv_heads=8,
+    norm="rms",
+    activation="swiglu",
+    positions="rotary",
+    hidden=8192,
+    bias=False,
+    rotary_base=500000.0,
+)
