@@ -1,0 +1,23 @@
+"""Sources of data as random-access batches; importing this imports NumPy and nothing heavier."""
+
+from jaxlm.data.arrays import Arrays, Examples
+from jaxlm.data.order import InOrder, Shuffled
+from jaxlm.data.protocol import Batch, Data
+from jaxlm.data.text import LanguageData, Text
+from jaxlm.data.tokenizers import BPE, Bytes, Characters, Tokenizer, load_tokenizer
+
+__all__ = [
+    "BPE",
+    "Arrays",
+    "Batch",
+    "Bytes",
+    "Characters",
+    "Data",
+    "Examples",
+    "InOrder",
+    "LanguageData",
+    "Shuffled",
+    "Text",
+    "Tokenizer",
+    "load_tokenizer",
+]

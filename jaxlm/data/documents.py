@@ -1,0 +1,139 @@
+"""Documents of text, read one at a time: files, folders, the standard library's own source."""
+
+import os
+import sysconfig
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from jaxlm.errors import BadInput
+
+SUFFIXES = (".txt", ".text", ".md", ".rst", ".py")
+PIECE = 1 << 22
+
+# Tests of the standard library hold odd encodings and generated tables; site-packages is other people's code.
+_NOT_LIBRARY = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"})
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text by name, read when it is needed.
+
+    Attributes:
+        name: for messages, such as the path.
+        read: gives the UTF-8 bytes; uint8 [bytes], in memory or memory-mapped.
+    """
+
+    name: str
+    read: Callable[[], np.ndarray]
+
+    def pieces(self) -> Iterator[str]:
+        """Yield the text in pieces of some megabytes, which end after a line where they can.
+
+        Raises:
+            BadInput: the text is not UTF-8; names the document and the byte.
+        """
+        content, start = self.read(), 0
+        while start < len(content):
+            stop = _cut(content, start + PIECE)
+            try:
+                yield content[start:stop].tobytes().decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise BadInput(
+                    f"{self.name} is not UTF-8 text: byte {start + error.start} is "
+                    f"0x{content[start + error.start]:02x}; convert it, such as with iconv"
+                ) from None
+            start = stop
+
+
+def _cut(content: np.ndarray, stop: int) -> int:
+    """Return a good place to cut at or before `stop`: after a line, else before a character."""
+    if stop >= len(content):
+        return len(content)
+    lines = np.flatnonzero(content[stop - PIECE // 4 : stop] == ord("\n"))
+    return stop - PIECE // 4 + int(lines[-1]) + 1 if lines.size else character_boundary(content, stop)
+
+
+def character_boundary(content: np.ndarray, place: int) -> int:
+    """Return the last place at or before this one where a UTF-8 character begins."""
+    for back in range(min(4, place)):
+        if place - back < len(content) and content[place - back] & 0xC0 != 0x80:
+            return place - back
+    return place
+
+
+def map_file(path: Path) -> np.ndarray:
+    """Return the bytes of a file, memory-mapped; uint8 [bytes]."""
+    return np.memmap(path, np.uint8, mode="r") if path.stat().st_size else np.zeros(0, np.uint8)
+
+
+def part(path: Path, start: int, stop: int) -> np.ndarray:
+    """Return some bytes of a file, memory-mapped; uint8 [stop - start]."""
+    return map_file(path)[start:stop]
+
+
+def find_files(path: str | None) -> tuple[Path, list[Path]]:
+    """Return a folder and the text files below it, sorted by relative path.
+
+    None is the standard library of this Python (`*.py`, without tests and site-packages). A file is itself. In a
+    folder text files are those that end in one of `SUFFIXES`; what begins with a dot is left out.
+
+    Raises:
+        BadInput: nothing there, or no text in it.
+    """
+    root = Path(sysconfig.get_path("stdlib") if path is None else path).expanduser()
+    if root.is_file():
+        return root.parent, [root]
+    if not root.is_dir():
+        raise BadInput(f"no text at {root}: give a file or a folder (or none, for the standard library's source)")
+    accept = _is_library if path is None else _is_text
+    files = [found for found in map(Path, _walk(root)) if accept(found.relative_to(root))]
+    if not files:
+        raise BadInput(f"no text files in {root}: they end in {', '.join(SUFFIXES)}")
+    return root, sorted(files, key=lambda found: found.relative_to(root).as_posix())
+
+
+def _walk(root: Path) -> Iterator[str]:
+    for folder, inner, names in os.walk(root):
+        inner[:] = [name for name in inner if not name.startswith(".") and name != "site-packages"]
+        yield from (os.path.join(folder, name) for name in names)
+
+
+def _is_text(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _is_library(path: Path) -> bool:
+    return path.suffix == ".py" and not _NOT_LIBRARY.intersection(path.parts)
+
+
+def split_files(path: str | None, share: float) -> tuple[list[Document], list[Document]]:
+    """Return training and evaluation documents.
+
+    Of several files every n-th is for evaluation, n = 1 / share rounded (the last one where there are fewer than n);
+    of one file its tail, cut before a character.
+
+    Raises:
+        BadInput: nothing there, no text in it, or an empty text.
+    """
+    root, files = find_files(path)
+    if not 0 <= share <= 0.5:
+        raise BadInput(f"an evaluation share of {share}: give a number from 0 to 0.5")
+    if len(files) == 1:
+        return _split_file(files[0], share)
+    every = min(round(1 / share), len(files)) if share else len(files) + 1
+    documents = [Document(str(file.relative_to(root)), partial(map_file, file)) for file in files]
+    held = documents[every - 1 :: every]
+    return [document for number, document in enumerate(documents, 1) if number % every], held
+
+
+def _split_file(path: Path, share: float) -> tuple[list[Document], list[Document]]:
+    content = map_file(path)
+    if not len(content):
+        raise BadInput(f"{path} is empty: give a file with text in it")
+    cut = character_boundary(content, round(len(content) * (1 - share)))
+    head = Document(str(path), partial(part, path, 0, cut))
+    return [head], [Document(f"the tail of {path}", partial(part, path, cut, len(content)))] if share else []

@@ -1,0 +1,180 @@
+"""Language-model data from text: what the specs share, and `Text` for files and folders."""
+
+import dataclasses
+import hashlib
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain
+
+import numpy as np
+
+from jaxlm.data.documents import Document, find_files, split_files
+from jaxlm.data.order import InOrder, Shuffled, Source
+from jaxlm.data.protocol import digest
+from jaxlm.data.tokenizers import BPE, AnyTokenizer, Bytes, ByteTokenizer, Characters
+from jaxlm.data.windows import Stream, Windows
+from jaxlm.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageData:
+    """Spec: rows of `length` tokens of a text, for a model of next tokens.
+
+    Attributes:
+        batch: rows in a training batch.
+        length: tokens in a row.
+        tokenizer: `Bytes()`, `Characters()` or `BPE(path)`.
+        eval_batch: rows in an evaluation batch; None: as in training.
+        segments: whether documents are kept apart ("segments" and "mask" in the batches); has no effect on a corpus
+            of one document, whose training batches have neither.
+        pack: whether rows hold whole documents, packed, instead of windows of the running text.
+    """
+
+    batch: int = 32
+    length: int = 128
+    tokenizer: Bytes | Characters | BPE = field(default_factory=Bytes)
+    eval_batch: int | None = None
+    segments: bool = True
+    pack: bool = False
+
+    def documents(self) -> tuple[Sequence[Document], Sequence[Document]]:
+        """Return training and evaluation documents."""
+        raise NotImplementedError
+
+    def signature(self) -> Hashable:
+        """Return what changes when the documents change, cheaply: sizes and times of files."""
+        raise NotImplementedError
+
+    def train(self, seed: int = 0) -> Shuffled:
+        """Return the training batches; "tokens" and "targets" int32 [batch, length] and so on (see `Windows`).
+
+        Raises:
+            BadInput: the text cannot be read, or is too short for one batch.
+        """
+        return Shuffled(self._source(self._load().training, training=True), self.batch, seed)
+
+    def eval(self) -> InOrder:
+        """Return the evaluation batches: every target exactly once.
+
+        Raises:
+            BadInput: the text cannot be read, or there is none for evaluation.
+        """
+        stream = self._load().evaluation
+        if stream is None:
+            raise BadInput("there is no evaluation text: raise the evaluation share or give more files")
+        return InOrder(self._source(stream, training=False), self.eval_batch or self.batch)
+
+    def example(self) -> np.ndarray:
+        """Return what a model is initialised with; int32 zeros [1, length]."""
+        return np.zeros((1, self.length), np.int32)
+
+    def build_tokenizer(self) -> AnyTokenizer:
+        """Return the tokenizer of this text.
+
+        Raises:
+            BadInput: the text or the tokenizer cannot be read.
+        """
+        return self._load().tokenizer
+
+    def check(self, context: int, vocab: int) -> None:
+        """Raise BadInput unless this can train a model of that context and vocabulary; writes nothing.
+
+        Reads the whole text, once a process.
+        """
+        if self.length > context:
+            raise BadInput(
+                f"rows of {self.length} tokens (data.length) are longer than the model's context of {context}: "
+                "lower the one or raise the other"
+            )
+        if self.build_tokenizer().vocab > vocab:
+            raise BadInput(
+                f"the tokenizer has {self.build_tokenizer().vocab} tokens and the model's vocabulary {vocab}: "
+                f"set it to {self.build_tokenizer().vocab} (or a multiple of 64 above)"
+            )
+        self.train()
+
+    def _source(self, stream: Stream, training: bool) -> Source:
+        return Windows(stream if self.segments else stream.joined(), self.length, training)
+
+    def _load(self) -> "Corpus":
+        shape_free = dataclasses.replace(self, batch=1, length=1, eval_batch=None, segments=True, pack=False)
+        return _load(shape_free, self.signature())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(LanguageData):
+    """Spec: text from a file or a folder.
+
+    Attributes:
+        path: a file (memory-mapped; its tail is for evaluation); a folder (every file below that ends in .txt, .text,
+            .md, .rst or .py, each a document; every n-th for evaluation); or None, the source of this Python's own
+            standard library.
+        eval_share: how much of the text is for evaluation, 0 to 0.5.
+    """
+
+    path: str | None = None
+    eval_share: float = 0.1
+
+    def documents(self) -> tuple[Sequence[Document], Sequence[Document]]:
+        """Return training and evaluation documents."""
+        return split_files(self.path, self.eval_share)
+
+    def signature(self) -> Hashable:
+        """Return path, size and time of every file."""
+        root, files = find_files(self.path)
+        found = [(file.relative_to(root).as_posix(), file.stat()) for file in files]
+        return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A text as token ids, in two parts, and the tokenizer that made them."""
+
+    tokenizer: AnyTokenizer
+    training: Stream
+    evaluation: Stream | None
+
+
+@lru_cache(maxsize=4)
+def _load(spec: LanguageData, signature: Hashable) -> Corpus:
+    """Return the corpus of a spec, tokenised once a process."""
+    del signature
+    training, evaluation = spec.documents()
+    tokenizer = spec.tokenizer.build(chain.from_iterable(document.pieces() for document in training))
+    held = tokenise(evaluation, tokenizer, "evaluation") if evaluation else None
+    return Corpus(tokenizer, tokenise(training, tokenizer, "training"), held)
+
+
+def tokenise(documents: Sequence[Document], tokenizer: AnyTokenizer, part: str) -> Stream:
+    """Return documents end to end: several of them with the tokenizer's separator after each.
+
+    Raises:
+        BadInput: no text in them, or not UTF-8.
+    """
+    ending = [] if tokenizer.separator is None or len(documents) == 1 else [np.array([tokenizer.separator])]
+    dtype = np.min_scalar_type(tokenizer.vocab - 1)
+    contents = hashlib.sha256()
+    pieces: list[np.ndarray] = []
+    sizes = []
+    for document in documents:
+        ids = _encode(document, tokenizer)
+        contents.update(f"{len(document.read())}:".encode())
+        contents.update(np.ascontiguousarray(document.read()).data)
+        own = [piece.astype(dtype, copy=False) for piece in ids + (ending if ids else [])]
+        sizes.append(sum(map(len, own)))
+        pieces += own
+    if not sum(sizes):
+        raise BadInput(f"the {part} text is empty: give files with text in them")
+    starts = np.cumsum([0, *(size for size in sizes if size)])[:-1] if len(documents) > 1 else None
+    tokens = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+    return Stream(tokens, starts, digest(contents.hexdigest(), tokenizer.fingerprint()))
+
+
+def _encode(document: Document, tokenizer: AnyTokenizer) -> list[np.ndarray]:
+    """Return the ids of a document, in pieces; bytes are not copied, and so stay memory-mapped."""
+    if not isinstance(tokenizer, ByteTokenizer):
+        return [tokenizer.encode(piece) for piece in document.pieces()]
+    for _ in document.pieces():  # reads it once, to refuse what is not UTF-8
+        pass
+    return [document.read()] if len(document.read()) else []

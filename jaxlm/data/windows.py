@@ -1,0 +1,104 @@
+"""Windows of a token stream: the rows of a language model's batches.
+
+Legend: B rows, T tokens in a row.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxlm.data.order import Epoch
+from jaxlm.data.protocol import Batch, digest
+from jaxlm.errors import BadInput
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Documents end to end, as token ids.
+
+    Attributes:
+        tokens: integers [N], in memory or memory-mapped.
+        starts: int64, ascending: where each document begins; None where the whole is one document.
+        digest: SHA-256 over the content and the tokenizer.
+    """
+
+    tokens: np.ndarray
+    starts: np.ndarray | None
+    digest: str
+
+    def joined(self) -> "Stream":
+        """Return the same tokens as one document."""
+        return Stream(self.tokens, None, digest("joined", self.digest))
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Disjoint windows of T tokens and the T tokens that follow each of them.
+
+    In training every epoch cuts the stream at another random phase (so that no token always stands first), which
+    leaves out less than two windows' worth of tokens at the ends. In evaluation the cuts are at 0, T, 2T, ...; every
+    target is counted exactly once, and the last row is padded and masked.
+
+    Batches: "tokens" and "targets" int32 [B,T]; with several documents "segments" int32 [B,T] (1, 2, ... in each row,
+    0 for padding) and "mask" float32 [B,T], which is 0 where the target belongs to the next document; in evaluation
+    "mask" always.
+
+    Raises:
+        BadInput: the stream has fewer than two tokens; or in training fewer than `length` + 1.
+    """
+
+    stream: Stream
+    length: int
+    training: bool
+
+    def __post_init__(self) -> None:
+        size = len(self.stream.tokens)
+        if self.length < 1:
+            raise BadInput(f"rows of {self.length} tokens: give at least 1")
+        if size < (self.length + 1 if self.training else 2):
+            part = "training" if self.training else "evaluation"
+            raise BadInput(
+                f"rows of {self.length} tokens need {self.length + 1}, and the {part} text has {size}: "
+                "shorten the rows or give more text"
+            )
+
+    def __len__(self) -> int:
+        size = len(self.stream.tokens)
+        return max(1, size // self.length - 1) if self.training else -(-(size - 1) // self.length)
+
+    def take(self, rows: np.ndarray, epoch: Epoch | None) -> Batch:
+        """Return these windows; rows int64 [B]."""
+        starts = rows * self.length + (self._phase(epoch) if epoch else 0)
+        places = starts[:, None] + np.arange(self.length + 1)
+        real = places < len(self.stream.tokens)
+        read = self.stream.tokens[places if real.all() else np.where(real, places, 0)].astype(np.int32)
+        batch = {"tokens": read[:, :-1], "targets": read[:, 1:]}
+        counted = real[:, 1:]
+        if self.stream.starts is not None:
+            segments = _segments(self.stream.starts, starts, self.length + 1)
+            batch["segments"] = segments[:, :-1]
+            counted = counted & (segments[:, 1:] == segments[:, :-1])
+        if self.stream.starts is not None or not self.training:
+            batch["mask"] = counted.astype(np.float32)
+        return batch if real.all() else {name: np.where(real[:, 1:], values, 0) for name, values in batch.items()}
+
+    def _phase(self, epoch: Epoch) -> int:
+        """Return where the first window of an epoch begins."""
+        phases = min(self.length, len(self.stream.tokens) - len(self) * self.length)
+        return int(epoch.words(1, purpose=1)[0] % np.uint64(phases))
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over the stream and the form of the windows."""
+        documents = self.stream.starts is not None
+        return digest("windows", self.stream.digest, documents, self.length, self.training)
+
+
+def _segments(documents: np.ndarray, starts: np.ndarray, width: int) -> np.ndarray:
+    """Return the number, from 1 in each row, of the document that each token belongs to; int32 [B,width]."""
+    first = np.searchsorted(documents, starts, side="right")
+    counts = np.searchsorted(documents, starts + width, side="left") - first
+    rows = np.repeat(np.arange(len(starts)), counts)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    marks = np.zeros((len(starts), width), np.int32)
+    marks[rows, documents[first[rows] + within] - starts[rows]] = 1
+    return np.cumsum(marks, axis=1, dtype=np.int32) + 1
