@@ -1,15 +1,21 @@
 """Optimizers as config values: frozen specs that become optax transformations."""
 
 from jaxlm.optim.groups import TRANSFORMER_GROUPS, Group, match_groups
-from jaxlm.optim.optimizers import Adam, AdamW
-from jaxlm.optim.schedules import fraction_of_peak
+from jaxlm.optim.optimizers import SGD, Adafactor, Adam, AdamW, Lion, Muon, RMSProp
+from jaxlm.optim.schedules import Shape, fraction_of_peak
 from jaxlm.optim.spec import Spec, set_hyperparameters
 
 __all__ = [
+    "SGD",
     "TRANSFORMER_GROUPS",
+    "Adafactor",
     "Adam",
     "AdamW",
     "Group",
+    "Lion",
+    "Muon",
+    "RMSProp",
+    "Shape",
     "Spec",
     "fraction_of_peak",
     "match_groups",

@@ -12,6 +12,20 @@ from jaxlm.errors import BadInput
 Params = Any  # any pytree of arrays
 
 
+def require(fine: bool, complaint: str) -> None:
+    """BadInput about the optimizer of a config, in one line, where something is not fine."""
+    if not fine:
+        raise BadInput(f"optim: {complaint}")
+
+
+def require_pattern(pattern: str, name: str) -> None:
+    """BadInput where a pattern is no regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise BadInput(f"optim: {name} is {pattern!r}, which is no regular expression: {error}") from None
+
+
 @dataclass(frozen=True)
 class Group:
     """The parameters whose path a pattern is found in, and what is special about them.
@@ -31,6 +45,13 @@ class Group:
         """Whether a parameter of this path and number of axes belongs here."""
         fits = {"any": True, "vector": axes <= 1, "matrix": axes >= 2}[self.rank]
         return fits and re.search(self.pattern, path) is not None
+
+    def validate(self) -> None:
+        """Refuse, in one line (BadInput), what cannot be meant."""
+        for name, value in (("decay", self.decay), ("rate", self.rate)):
+            fine = 0 <= value < float("inf")
+            require(fine, f"group {self.name!r} has {name} {value}: it must be finite, not negative")
+        require_pattern(self.pattern, f"the pattern of group {self.name!r}")
 
 
 _UNDECAYED = r"(^|/)(bias|scale)$"
@@ -61,12 +82,13 @@ def match_groups(groups: tuple[Group, ...], params: Params) -> list[Group]:
         path = path_of(key_path)
         found.append((path, [group for group in groups if group.holds(path, len(leaf.shape))]))
     wrong = [f"{path} ({_several(matches)})" for path, matches in found if len(matches) != 1]
-    if wrong:
-        more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
-        raise BadInput(
-            f"optim.groups: every parameter must match exactly one group of {', '.join(g.name for g in groups)}; "
-            f"not so: {', '.join(wrong[:8])}{more}. Narrow or add a pattern."
-        )
+    more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
+    names = ", ".join(group.name for group in groups)
+    require(
+        not wrong,
+        f"every parameter must match exactly one of the groups [{names}]; not so: {', '.join(wrong[:8])}{more}. "
+        "Mend a pattern of optim.groups",
+    )
     return [matches[0] for _, matches in found]
 
 

@@ -1,6 +1,5 @@
 """The part that every optimizer shares: schedule, clipping, penalties, groups, and hyperparameters as state."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxlm.errors import BadInput
-from jaxlm.optim.groups import TRANSFORMER_GROUPS, Group, Params, map_with_group
+from jaxlm.optim.groups import TRANSFORMER_GROUPS, Group, Params, map_with_group, require
 from jaxlm.optim.schedules import SHAPES, Shape, cooldown_steps, fraction_of_peak
 
 OptState = Any
@@ -38,15 +36,15 @@ class Spec:
     fractions (of the peak, of the steps). `fraction_of_peak` has the exact curve of each `shape`.
     """
 
-    peak: float = 1e-3
-    warmup: int = 0
-    shape: Shape = "cosine"
-    floor: float = 0.1
-    cooldown: float = 0.2
-    decay: float = 0.0
-    l1: float = 0.0
-    l2: float = 0.0
-    clip: float | None = None
+    peak: float = 1e-3  # the highest learning rate
+    warmup: int = 0  # updates of linear rise to the peak
+    shape: Shape = "cosine"  # the learning rate after the warm-up
+    floor: float = 0.1  # the last learning rate, as a fraction of the peak
+    cooldown: float = 0.2  # the last phase of wsd, as a fraction of the steps
+    decay: float = 0.0  # decoupled weight decay, times the learning rate
+    l1: float = 0.0  # added to the gradient: l1 sign(p)
+    l2: float = 0.0  # added to the gradient: l2 p
+    clip: float | None = None  # the largest global norm of the gradient; 0 or None is off
     groups: tuple[Group, ...] = TRANSFORMER_GROUPS
 
     def direction(self) -> optax.GradientTransformation:
@@ -84,23 +82,24 @@ class Spec:
     def validate(self, steps: int) -> None:
         """Refuse, in one line (BadInput), what cannot be meant."""
         falling = cooldown_steps(self.cooldown, steps) if self.shape == "wsd" else 0
-        _require(steps >= 1, f"steps is {steps}: it must be at least 1")
-        _require(self.shape in SHAPES, f"shape is {self.shape!r}: it must be one of {', '.join(SHAPES)}")
-        _require(self.warmup >= 0, f"warmup is {self.warmup}: it must not be negative")
-        _require(
+        require(steps >= 1, f"steps is {steps}: it must be at least 1")
+        require(self.shape in SHAPES, f"shape is {self.shape!r}: it must be one of {', '.join(SHAPES)}")
+        require(self.warmup >= 0, f"warmup is {self.warmup}: it must not be negative")
+        require(
             self.warmup + falling <= steps,
             f"warmup of {self.warmup} and cooldown of {falling} updates do not fit into {steps} steps: shorten them",
         )
         for name in ("floor", "cooldown"):
             value = getattr(self, name)
-            _require(0 <= value <= 1, f"{name} is {value}: it is a fraction from 0 to 1")
-        for name in ("peak", "decay", "l1", "l2", "clip"):
-            value = getattr(self, name)
-            _require(value is None or 0 <= value < float("inf"), f"{name} is {value}: it must be finite, not negative")
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in ("b1", "b2", "momentum"):
-                _require(0 <= value < 1, f"{field.name} is {value}: it must be at least 0 and below 1")
+            require(0 <= value <= 1, f"{name} is {value}: it is a fraction from 0 to 1")
+        for name in ("peak", "decay", "l1", "l2", "clip", "eps"):
+            value = getattr(self, name, None)
+            require(value is None or 0 <= value < float("inf"), f"{name} is {value}: it must be finite, not negative")
+        for name in ("b1", "b2", "momentum"):
+            value = getattr(self, name, 0.0)
+            require(0 <= value < 1, f"{name} is {value}: it must be at least 0 and below 1")
+        for group in self.groups:
+            group.validate()
 
     def _fraction(self, steps: int) -> Callable[[jax.typing.ArrayLike], jax.Array]:
         self.validate(steps)
@@ -120,7 +119,7 @@ def set_hyperparameters(opt_state: OptState, values: Mapping[str, jax.typing.Arr
     """
     old = opt_state.hyperparams
     for name in values:
-        _require(name in ("peak", "decay"), f"no hyperparameter {name!r} to set in the state: it has peak and decay")
+        require(name in ("peak", "decay"), f"no hyperparameter {name!r} to set in the state: it has peak and decay")
     new = {
         name: jnp.broadcast_to(jnp.asarray(value, old[name].dtype), old[name].shape) for name, value in values.items()
     }
@@ -147,8 +146,3 @@ def _descend(rate: jax.Array, decay: jax.Array, groups: tuple[Group, ...]) -> op
         return -group.rate * rate * direction
 
     return optax.stateless(lambda directions, params: map_with_group(one, groups, params, directions))
-
-
-def _require(fine: bool, complaint: str) -> None:
-    if not fine:
-        raise BadInput(f"optim: {complaint}")
