@@ -109,7 +109,15 @@ class GPT(Module):
     ) -> tuple[jax.Array, Cache]: ...
 
     @nn.compact
-    def __call__(self, tokens_BT, *, segments=None, positions=None, cache=None, train=False):
+    def __call__(
+        self,
+        tokens_BT: jax.Array,
+        *,
+        segments: jax.Array | None = None,
+        positions: jax.Array | None = None,
+        cache: Cache | None = None,
+        train: bool = False,
+    ) -> jax.Array | tuple[jax.Array, Cache]:
         """Logits [B, T, V] of each next token; with a cache, (logits, cache with these tokens in it).
 
         Args:
@@ -143,35 +151,44 @@ class GPT(Module):
         x_BTD, cache = self._layers((x_BTD, cache), mask_B1TS, angles, train)
         x_BTD = make_norm(self.norm, eps=self.eps, bias=self.bias, name="final_norm")(x_BTD)
         logits_BTV = embed.attend(x_BTD) if self.tied else dense(self.vocab, bias=False, name="head")(x_BTD)
-        return logits_BTV if cache is None else (logits_BTV, cache._replace(index=cache.index + length))
+        return logits_BTV if cache is None else (logits_BTV, cache._replace(filled=cache.filled + length))
 
-    def _layers(self, carry, mask_B1TS, angles, train):
+    def _layers(
+        self,
+        carry: tuple[jax.Array, Cache | None],
+        mask_B1TS: jax.Array | None,
+        angles: Rotation | None,
+        train: bool,
+    ) -> tuple[jax.Array, Cache | None]:
         """All blocks, one after another or as one scanned block with its parameters stacked on a leading axis."""
-        fields = {
-            "heads": self.heads,
-            "kv_heads": self.kv_heads or self.heads,
-            "hidden": self.hidden or 4 * self.width,
-            "depth": self.depth,
-            "norm": self.norm,
-            "activation": self.activation,
-            "dropout": self.dropout,
-            "bias": self.bias,
-            "eps": self.eps,
-            "train": train,
-        }
-        block = nn.remat(Block, prevent_cse=not self.scan) if self.remat else Block
-        if not self.scan:
-            for layer in range(self.depth):
-                carry, _ = block(**fields, name=f"block_{layer}")(carry, layer, mask_B1TS, angles)
-            return carry
-        scanned = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=(0, nn.broadcast, nn.broadcast),
-            length=self.depth,
+        kind = nn.remat(Block, prevent_cse=not self.scan) if self.remat else Block
+        if self.scan:
+            kind = nn.scan(
+                kind,
+                variable_axes={"params": 0},
+                split_rngs={"params": True, "dropout": True},
+                in_axes=(0, nn.broadcast, nn.broadcast),
+                length=self.depth,
+            )
+            return self._block(kind, "blocks", train)(carry, jnp.arange(self.depth), mask_B1TS, angles)[0]
+        for layer in range(self.depth):
+            carry, _ = self._block(kind, f"block_{layer}", train)(carry, layer, mask_B1TS, angles)
+        return carry
+
+    def _block(self, kind: type[Block], name: str, train: bool) -> Block:
+        return kind(
+            heads=self.heads,
+            kv_heads=self.kv_heads or self.heads,
+            hidden=self.hidden or 4 * self.width,
+            depth=self.depth,
+            norm=self.norm,
+            activation=self.activation,
+            dropout=self.dropout,
+            bias=self.bias,
+            eps=self.eps,
+            train=train,
+            name=name,
         )
-        return scanned(**fields, name="blocks")(carry, jnp.arange(self.depth), mask_B1TS, angles)[0]
 
     def init_cache(
         self, batch: int, length: int, dtype: jax.typing.DTypeLike = jnp.float32, start: jax.Array | None = None
@@ -212,7 +229,9 @@ class GPT(Module):
         if not 0 <= self.dropout < 1:
             raise BadInput(f"model.dropout is {self.dropout}: it must be at least 0 and less than 1")
 
-    def _check_call(self, length, segments, positions, cache) -> None:
+    def _check_call(
+        self, length: int, segments: jax.Array | None, positions: jax.Array | None, cache: Cache | None
+    ) -> None:
         if length > self.context:
             raise BadInput(
                 f"{length} tokens are longer than model.context {self.context}: shorten them or raise model.context"

@@ -17,30 +17,30 @@ from jaxlm.nn.position import Rotation, rotate
 class Cache(NamedTuple):
     """Keys and values of the tokens seen so far, for all layers, and where they stand.
 
-    Slots index .. S-1 are free. Row b's tokens begin at slot start[b] (prompts are padded on the left), so a token's
+    Slots filled .. S-1 are free. Row b's tokens begin at slot start[b] (prompts are padded on the left), so a token's
     position is its slot minus start[b].
     """
 
     keys: jax.Array  # [L, B, S, K, H]
     values: jax.Array  # [L, B, S, K, H]
-    index: jax.Array  # int32 scalar: slots filled
+    filled: jax.Array  # int32 scalar: the number of slots in use
     start: jax.Array  # int32 [B]
 
     def positions(self, tokens: int) -> jax.Array:
         """Positions of the next `tokens` tokens, int32 [B, T]; 0 on the padding."""
-        slots_T = self.index + jnp.arange(tokens, dtype=jnp.int32)
+        slots_T = self.filled + jnp.arange(tokens, dtype=jnp.int32)
         return jnp.maximum(slots_T[None] - self.start[:, None], 0)
 
     def mask(self, tokens: int) -> jax.Array:
         """Which slots the next `tokens` tokens may look at, bool [B, 1, T, S]: not the padding, not the future."""
         slots_S = jnp.arange(self.keys.shape[2], dtype=jnp.int32)
-        past_TS = slots_S[None] <= (self.index + jnp.arange(tokens, dtype=jnp.int32))[:, None]
+        past_TS = slots_S[None] <= (self.filled + jnp.arange(tokens, dtype=jnp.int32))[:, None]
         real_BS = slots_S[None] >= self.start[:, None]
         return past_TS[None, None] & real_BS[:, None, None]
 
     def write(self, layer: int | jax.Array, key_BTKH: jax.Array, value_BTKH: jax.Array) -> "Cache":
-        """The cache with one layer's next tokens filled in; `index` moves only once all layers have written."""
-        at = (layer, 0, self.index, 0, 0)
+        """The cache with one layer's next tokens filled in; `filled` moves only once all layers have written."""
+        at = (layer, 0, self.filled, 0, 0)
         keys = jax.lax.dynamic_update_slice(self.keys, key_BTKH[None].astype(self.keys.dtype), at)
         values = jax.lax.dynamic_update_slice(self.values, value_BTKH[None].astype(self.values.dtype), at)
         return self._replace(keys=keys, values=values)

@@ -1,0 +1,160 @@
+"""Continuing prompts with a cache, in one compiled program.
+
+B batch, P padded prompt, T new tokens, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlm.decode.sampling import sample
+from jaxlm.errors import BadInput
+
+NO_STOP = -1
+
+
+class Decoder(Protocol):
+    """What a model must offer to be decoded: hashable, with a functional cache, and its limits."""
+
+    @property
+    def vocab(self) -> int:
+        """The number of tokens."""
+
+    @property
+    def context(self) -> int:
+        """The longest sequence."""
+
+    @property
+    def init(self) -> Any:
+        """(key, tokens [B, T]) -> variables."""
+
+    @property
+    def apply(self) -> Any:
+        """(variables, tokens [B, T], cache=cache) -> (logits [B, T, V], cache)."""
+
+    @property
+    def init_cache(self) -> Any:
+        """(batch, slots, dtype, start [B]) -> a pytree of arrays; row b is padded on the left by start[b] slots."""
+
+
+def generate(
+    model: Decoder,
+    variables: Any,
+    prompts: Sequence[Sequence[int]],
+    key: jax.Array,
+    *,
+    length: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    stop: int | None = None,
+) -> list[list[int]]:
+    """Continue each prompt by up to `length` tokens and return the new tokens alone.
+
+    Row b's randomness is a function of (key, b, step): neither the other prompts nor the padding touch it. One program
+    is compiled for each batch size, `top_k`, and power of two that holds the prompts and the new tokens.
+
+    Args:
+      model: what offers `apply` and `init_cache`, as `jaxlm.models.gpt.GPT` does.
+      variables: the model's variables, {"params": ...}.
+      prompts: token lists, of any lengths.
+      key: a typed random key.
+      length: new tokens at most.
+      temperature: 0 for greedy.
+      top_k: sample among the k most probable tokens; None for all.
+      top_p: sample among the most probable tokens that hold this mass.
+      stop: a token that ends its row; it is not returned.
+
+    Raises:
+      BadInput: on no or empty prompts, tokens outside of the vocabulary, numbers out of their range, or a prompt that
+        with `length` new tokens exceeds the model's context.
+    """
+    _check(model, prompts, length, temperature, top_k, top_p)
+    width = min(_power_of_two(max(map(len, prompts))), model.context)
+    tokens_BP = np.zeros((len(prompts), width), np.int32)
+    for row, prompt in enumerate(prompts):
+        tokens_BP[row, width - len(prompt) :] = prompt
+    start_B = np.array([width - len(prompt) for prompt in prompts], np.int32)
+    new_BT = _continue(
+        model,
+        variables,
+        tokens_BP,
+        start_B,
+        key,
+        length,
+        temperature,
+        top_p,
+        NO_STOP if stop is None else stop,
+        slots=_power_of_two(length),
+        top_k=top_k,
+    )
+    return [_until(row, stop) for row in np.asarray(new_BT)[:, :length].tolist()]
+
+
+@partial(jax.jit, static_argnames=("model", "slots", "top_k"))
+def _continue(model, variables, tokens_BP, start_B, key, length, temperature, top_p, stop, *, slots, top_k):
+    """Prefill all but the last prompt token, then feed one token at a time; new tokens [B, slots]."""
+    batch, width = tokens_BP.shape
+    dtype = jnp.result_type(*jax.tree.leaves(variables["params"]))
+    cache = model.init_cache(batch, width + slots, dtype, start_B)
+    if width > 1:  # the prefill's logits are not used, so that XLA drops the whole read-out
+        _, cache = model.apply(variables, tokens_BP[:, :-1], cache=cache)
+    keys_B = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(batch))
+
+    def unfinished(carry):
+        step, _, _, _, done_B = carry
+        return (step < length) & ~done_B.all()
+
+    def advance(carry):
+        step, token_B, cache, new_BT, done_B = carry
+        logits_BTV, cache = model.apply(variables, token_B[:, None], cache=cache)
+        step_keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, step)
+        token_B = sample(logits_BTV[:, -1], step_keys_B, temperature=temperature, top_k=top_k, top_p=top_p)
+        new_BT = jax.lax.dynamic_update_slice(new_BT, token_B[:, None], (0, step))
+        return step + 1, token_B, cache, new_BT, done_B | (token_B == stop)
+
+    blank_BT = jnp.full((batch, slots), stop, jnp.int32)
+    carry = (jnp.int32(0), tokens_BP[:, -1], cache, blank_BT, jnp.zeros(batch, bool))
+    return jax.lax.while_loop(unfinished, advance, carry)[3]
+
+
+def _check(
+    model: Decoder,
+    prompts: Sequence[Sequence[int]],
+    length: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float,
+) -> None:
+    if not prompts:
+        raise BadInput("no prompts to continue: give at least one")
+    for row, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise BadInput(f"prompt {row} is empty: give at least one token")
+        if not 0 <= min(prompt) <= max(prompt) < model.vocab:
+            raise BadInput(f"prompt {row} holds a token outside of 0 .. {model.vocab - 1}: encode it for this model")
+        if len(prompt) + length > model.context:
+            raise BadInput(
+                f"prompt {row} has {len(prompt)} tokens, and {length} new ones exceed the model's context of "
+                f"{model.context}: shorten the prompt or ask for at most {model.context - len(prompt)}"
+            )
+    if length < 1:
+        raise BadInput(f"length is {length}: ask for at least 1 new token")
+    if not 0 <= temperature < float("inf"):
+        raise BadInput(f"temperature is {temperature}: it must be a number of at least 0 (0 is greedy)")
+    if top_k is not None and top_k < 1:
+        raise BadInput(f"top_k is {top_k}: it must be at least 1, or left out to keep all tokens")
+    if not 0 < top_p <= 1:
+        raise BadInput(f"top_p is {top_p}: it must be more than 0 and at most 1")
+
+
+def _power_of_two(at_least: int) -> int:
+    return 1 << (at_least - 1).bit_length()
+
+
+def _until(tokens: list[int], stop: int | None) -> list[int]:
+    return tokens[: tokens.index(stop)] if stop in tokens else tokens
