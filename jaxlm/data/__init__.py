@@ -1,9 +1,12 @@
 """Sources of data as random-access batches; importing this imports NumPy and nothing heavier."""
 
 from jaxlm.data.arrays import Arrays, Examples
+from jaxlm.data.loader import batches
 from jaxlm.data.order import InOrder, Shuffled
+from jaxlm.data.packing import Packed
 from jaxlm.data.protocol import Batch, Data
 from jaxlm.data.text import LanguageData, Text
+from jaxlm.data.tfds_text import TfdsText
 from jaxlm.data.tokenizers import BPE, Bytes, Characters, Tokenizer, load_tokenizer
 
 __all__ = [
@@ -16,8 +19,11 @@ __all__ = [
     "Examples",
     "InOrder",
     "LanguageData",
+    "Packed",
     "Shuffled",
     "Text",
+    "TfdsText",
     "Tokenizer",
+    "batches",
     "load_tokenizer",
 ]

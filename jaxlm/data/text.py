@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxlm.data.documents import Document, find_files, split_files
 from jaxlm.data.order import InOrder, Shuffled, Source
+from jaxlm.data.packing import Packed
 from jaxlm.data.protocol import digest
 from jaxlm.data.tokenizers import BPE, AnyTokenizer, Bytes, ByteTokenizer, Characters
 from jaxlm.data.windows import Stream, Windows
@@ -95,6 +96,10 @@ class LanguageData:
         self.train()
 
     def _source(self, stream: Stream, training: bool) -> Source:
+        if self.pack:
+            if not self.segments:
+                raise BadInput("pack=True keeps documents apart by their segments: leave segments=True")
+            return Packed(stream, self.length)
         return Windows(stream if self.segments else stream.joined(), self.length, training)
 
     def _load(self) -> "Corpus":

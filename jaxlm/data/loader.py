@@ -1,0 +1,34 @@
+"""Batches read ahead of the loop, in threads or processes of their own: the one home of grain."""
+
+from collections.abc import Iterator
+
+from jaxlm.data.protocol import Batch, Data
+
+
+def batches(
+    data: Data, start: int, stop: int, *, threads: int = 2, buffer: int = 4, workers: int = 0
+) -> Iterator[Batch]:
+    """Yield `data[start]`, ..., `data[stop - 1]` in order, whatever the number of threads and workers.
+
+    Each batch is made whole by one thread or worker, so nothing depends on who makes it. An exception of `data[i]`
+    is raised here, in its turn. Closing the iterator (or dropping it) ends the threads and processes.
+
+    Args:
+        data: what to read; with workers it is pickled to them, memory maps as arrays.
+        start: the first batch.
+        stop: one past the last batch.
+        threads: reading threads (of each worker); 0 reads when asked.
+        buffer: batches kept ready (by each worker).
+        workers: reading processes; they import the main script, as all spawned processes do.
+    """
+    import grain
+
+    ahead = grain.MapDataset.range(start, stop).map(data.__getitem__)
+    dataset = ahead.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer))
+    if workers:
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=buffer))
+    iterator = iter(dataset)
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
