@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxlm.optim.groups import TRANSFORMER_GROUPS, Group, Params, map_with_group, require
+from jaxlm.optim.groups import TRANSFORMER_GROUPS, Group, Params, map_with_group, match_groups, require
 from jaxlm.optim.schedules import SHAPES, Shape, cooldown_steps, fraction_of_peak
 
 OptState = Any
@@ -52,7 +52,10 @@ class Spec:
         raise NotImplementedError
 
     def __call__(self, steps: int) -> optax.GradientTransformationExtraArgs:
-        """The transformation for `steps` updates; BadInput in one line where the fields make no sense."""
+        """The transformation for a run of `steps` updates.
+
+        Raises BadInput where the fields make no sense; its `init`, where a parameter is not in exactly one group.
+        """
         fraction = self._fraction(steps)
 
         def build(peak: jax.Array, learning_rate: jax.Array, decay: jax.Array) -> optax.GradientTransformationExtraArgs:
@@ -67,12 +70,16 @@ class Spec:
             rate = state.hyperparams["peak"] * fraction(state.count)
             return state._replace(hyperparams={**state.hyperparams, "learning_rate": rate})
 
+        def init(params: Params) -> OptState:
+            match_groups(self.groups, params)
+            return at_count(inner.init(params))
+
         def update(updates: Params, state: OptState, params: Params | None = None, **extra: Any) -> Any:
             if params is None:
                 raise ValueError("this optimizer needs the parameters: tx.update(gradients, opt_state, params)")
             return inner.update(updates, at_count(state), params, **extra)
 
-        return optax.GradientTransformationExtraArgs(lambda params: at_count(inner.init(params)), update)
+        return optax.GradientTransformationExtraArgs(init, update)
 
     def schedule(self, steps: int) -> Callable[[jax.typing.ArrayLike], jax.Array]:
         """The learning rate by update count (a number or an array of counts), for a curve or a log on the host."""
