@@ -1,0 +1,7 @@
+"""The shell around the pure functions: config, run directory, checkpoints, the loop. The only part with effects."""
+
+from jaxlm.train.config import Config, Run
+from jaxlm.train.experiment import Experiment
+from jaxlm.train.main import main, train
+
+__all__ = ["Config", "Experiment", "Run", "main", "train"]

@@ -1,0 +1,46 @@
+"""Train a decoder-only transformer to predict the next token of a text.
+
+    python experiments/language_model.py configs/gpt_stdlib.py [--model.depth 6 ...]
+"""
+
+from jaxlm import decode, steps
+from jaxlm.losses import next_token
+from jaxlm.parallel import Placement
+from jaxlm.steps import transforms
+from jaxlm.train import Config, Experiment, main
+
+
+def build(config: Config, place: Placement) -> Experiment:
+    """Compose the pure functions that this experiment is made of."""
+    config.model.validate()
+    config.data.check(config.model.context, config.model.vocab)
+    tokenizer = config.data.build_tokenizer()
+    run = config.run
+    tx = config.optim(run.steps)
+
+    loss = next_token(config.model, tokenizer.byte_lengths())
+    train_loss = transforms.cast(loss, run.dtype)
+    grad = steps.grad(train_loss)
+    grad = steps.accumulate(grad, run.accumulate)
+    grad = place.reduce(grad)
+    step = steps.update(grad, tx)
+    step = transforms.skip_nonfinite(step, run.skip_limit)
+    if run.ema:
+        step = transforms.ema(step, run.ema)
+
+    tokens = config.data.batch * config.data.length
+    return Experiment(
+        init=lambda key: steps.init(config.model, tx, config.data.example(), key, ema=run.ema > 0),
+        step=step,
+        evaluate=place.reduce_metrics(steps.evaluate(train_loss)),
+        train_data=config.data.train(run.seed),
+        eval_data=config.data.eval(),
+        units=(tokens, "tokens"),
+        flops=tokens * config.model.flops_per_token(config.data.length),
+        learning_rate=config.optim.schedule(run.steps),
+        artefacts={"tokenizer.json": tokenizer.to_json()},
+    )
+
+
+if __name__ == "__main__":
+    main(build)

@@ -1,0 +1,38 @@
+"""What an experiment file's `build(config, place)` returns: the pure functions that a run is made of."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from jaxlm.parallel import Placement
+from jaxlm.steps import EvalFn, StepFn
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A run, composed and not started.
+
+    init: key -> state.    step, evaluate: see `jaxlm.steps`.
+    train_data: batch i feeds update i -> i + 1.    eval_data: finite; covers every example once.
+    units: what one batch holds in the unit that throughput is told in, e.g. (4096, "tokens").
+    flops: floating-point operations of one update, for the utilisation of chips whose peak is known.
+    learning_rate: update count -> learning rate, for telling how a changed length moves the curve.
+    preview: state -> text shown at the end of a run.
+    artefacts: file name -> text kept beside the run, such as the tokenizer.
+    """
+
+    init: Callable[[jax.Array], Any]
+    step: StepFn
+    evaluate: EvalFn
+    train_data: Any
+    eval_data: Any
+    units: tuple[int, str] | None = None
+    flops: float | None = None
+    learning_rate: Callable[[int], Any] | None = None
+    preview: Callable[[Any], str] | None = None
+    artefacts: Mapping[str, str] = field(default_factory=dict)
+
+
+Build = Callable[[Any, Placement], Experiment]

@@ -1,0 +1,84 @@
+"""Where a number comes from: command, code, packages, machine, data, seed."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+
+def fingerprint(place: Any) -> dict[str, Any]:
+    """What the bits of a run depend on beside its config: chip, versions, flags, device count, usable cores, placement."""
+    device = jax.devices()[0]
+    return {
+        "platform": device.platform,
+        "chip": _processor() if device.platform == "cpu" else device.device_kind,
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "jax": jax.__version__,
+        "jaxlib": importlib.metadata.version("jaxlib"),
+        "python": platform.python_version(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "placement": repr(place),
+    }
+
+
+def session(place: Any, data: dict[str, str], seed: int) -> dict[str, Any]:
+    """One start of a run, as lineage.json keeps it."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": command(),
+        "directory": os.getcwd(),
+        "seed": seed,
+        "git": git(),
+        "fingerprint": fingerprint(place),
+        "data": data,
+        "packages": packages(),
+    }
+
+
+def command() -> str:
+    """The command line of this process, ready to be pasted."""
+    return shlex.join(sys.orig_argv)
+
+
+def packages() -> dict[str, str]:
+    """Every installed distribution and its version."""
+    return dict(sorted((d.metadata["Name"], d.version) for d in importlib.metadata.distributions()))
+
+
+def git() -> dict[str, str] | None:
+    """The commit of the working directory and its uncommitted difference, or None outside a checkout."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit.strip(), "diff": _git("diff", "HEAD") or "", "untracked": _untracked()}
+
+
+def _untracked() -> str:
+    names = (_git("ls-files", "--others", "--exclude-standard", "*.py") or "").split()
+    return "\n".join(f"{name} {hashlib.sha256(Path(name).read_bytes()).hexdigest()}" for name in names)
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())

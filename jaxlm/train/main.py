@@ -1,0 +1,227 @@
+"""From a command line to a finished run: check everything, then write, then train."""
+
+import inspect
+import os
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxlm.errors import BadInput
+from jaxlm.parallel import Placement
+from jaxlm.steps import compute
+from jaxlm.steps.transforms import repeat
+from jaxlm.train.checkpoint import Checkpoints
+from jaxlm.train.config import Run, parse
+from jaxlm.train.experiment import Build, Experiment
+from jaxlm.train.interrupt import Interrupt
+from jaxlm.train.lineage import command, session
+from jaxlm.train.loop import Meter, ahead, every, fit, measure
+from jaxlm.train.progress import Progress, brief, progress, tensorboard, utilisation
+from jaxlm.train.run_directory import RunDirectory, default_directory
+
+
+def main(build: Build) -> None:
+    """The command line of an experiment file: CONFIG.py and overrides. Exits with 2 and one line on bad input."""
+    try:
+        config_file, config = parse(sys.argv[1:], f"python {sys.argv[0]}")
+        directory = config.run.directory or default_directory(config_file, config)
+        train(build, config, directory)
+    except BadInput as error:
+        sys.exit(complain(error))
+
+
+def complain(error: BadInput) -> int:
+    """Print the one line of a user's mistake and return the exit code."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    return 2
+
+
+def train(build: Build, config: Any, directory: str | Path) -> Any:
+    """Train what `build` composes to `config.run.steps` updates in a directory, from where it stands there.
+
+    Returns the state. Raises BadInput, before anything is written, for what cannot run.
+    """
+    config.run.validate()
+    place = config.place.build()
+    experiment = build(config, place)
+    check_shapes(experiment, config.run, place)
+    home = RunDirectory(directory)
+    data = {"train": experiment.train_data.fingerprint(), "eval": experiment.eval_data.fingerprint()}
+    before = home.check(config, data)
+    try:
+        home.begin(config, session(place, data, config.run.seed), Path(inspect.getfile(build)), experiment.artefacts)
+        return Training(experiment, config.run, place, home, before).run()
+    except OSError as error:
+        raise BadInput(f"{error.strerror or error} ({error.filename or home.path}): mend that and go on") from error
+
+
+def check_shapes(experiment: Experiment, run: Run, place: Placement) -> None:
+    """Trace the step without running it, so that what does not fit is told before anything is written."""
+    for name, data, parts in (("train", experiment.train_data, run.accumulate), ("eval", experiment.eval_data, 1)):
+        size = len(next(iter(data[0].values())))
+        if size % (parts * place.devices):
+            raise BadInput(
+                f"the {name} batch of {size} does not divide into {parts} micro-batches on {place.devices} devices: "
+                f"take a multiple of {parts * place.devices}"
+            )
+    jax.eval_shape(experiment.init, jax.random.key(run.seed))
+
+
+class Training:
+    """One session of a run: what the loop needs, in the order it is needed."""
+
+    def __init__(self, experiment: Experiment, run: Run, place: Placement, home: RunDirectory, before: Any):
+        self.experiment, self.settings, self.place, self.home = experiment, run, place, home
+        self.before = before
+        self.checkpoints = Checkpoints(home.checkpoints, run.keep_last, run.keep_best, run.metric, run.maximize)
+        self.shown: list[Progress] = []
+        self.latest: tuple[int, dict[str, float]] = (0, {})
+
+    def run(self) -> Any:
+        """Restore or initialise, train, and leave a sealed checkpoint."""
+        state, start = self.begin()
+        stop = self.settings.steps
+        if start > stop:
+            raise BadInput(
+                f"{self.home.path} has {start} updates already, more than run.steps {stop}: "
+                "raise --run.steps or give another --run.directory"
+            )
+        self.home.truncate_metrics(start)
+        self.shown = [progress(stop, start), *tensorboard(self.home.path / "tensorboard", start)]
+        try:
+            with Interrupt() as interrupt:
+                return self.session(state, start, stop, interrupt)
+        finally:
+            for shown in self.shown:
+                shown.close()
+
+    def begin(self) -> tuple[Any, int]:
+        """The state to go on from and its number of updates."""
+        self.checkpoints.tidy()
+        step = self.checkpoints.newest_whole()
+        key = jax.random.key(self.settings.seed)
+        if step is None:
+            began = time.perf_counter()
+            state = jax.block_until_ready(self.place.init(self.experiment.init, key))
+            print(f"initialised in {time.perf_counter() - began:.1f} s", flush=True)
+            return state, 0
+        self.tell_moved_schedule(step)
+        template = self.place.layout(jax.eval_shape(self.experiment.init, key))
+        state = self.checkpoints.restore(step, template)
+        print(f"going on from update {step} of {self.home.path}", flush=True)
+        return state, step
+
+    def tell_moved_schedule(self, step: int) -> None:
+        """Say in one line how another length moves the learning rate."""
+        rate, old = self.experiment.learning_rate, self.before.run.steps
+        new = self.settings.steps
+        if rate is None or old == new:
+            return
+        print(f"run.steps {old} is now {new}: the learning rate at update {step} is now {float(rate(step)):.3g}")
+
+    def session(self, state: Any, start: int, stop: int, interrupt: Interrupt) -> Any:
+        """Train from `start` to `stop` or to a signal."""
+        settings, place, experiment = self.settings, self.place, self.experiment
+        from jaxlm.data.loader import batches
+
+        stride = settings.repeat
+        single = ahead(batches(experiment.train_data, start, stop), place.put)
+        grouped = zip(*[single] * stride, strict=True) if stride > 1 else single
+        program = place.compile(repeat(experiment.step, stride) if stride > 1 else experiment.step)
+        self.evaluate = place.compile(experiment.evaluate, donate=False)
+        self.meter = Meter(self.record, settings.log_every, start, experiment.units)
+        if start < stop:
+            first = next(grouped)
+            program = self.compile(program, state, first)
+            grouped = chain_first(first, grouped)
+        hooks = [
+            every(settings.eval_every, self.evaluation),
+            every(settings.save_every, self.save),
+            lambda state, completed: self.checkpoints.check(),
+            lambda state, completed: interrupt.signal,
+        ]
+        state, completed, reason = fit(
+            program, state, grouped, self.meter, start=start, stop=stop, stride=stride, hooks=hooks
+        )
+        if reason is not None and reason == interrupt.signal:
+            self.save(state, completed)
+            self.checkpoints.wait()
+            self.say(f"{reason}: saved at update {completed} of {stop}; go on with: {command()}")
+            return state
+        self.finish(state, completed, reason)
+        return state
+
+    def compile(self, program: Any, state: Any, batch: Any) -> Any:
+        """Compile the step ahead of time, and tell how long it took."""
+        began = time.perf_counter()
+        compiled = program.lower(state, batch).compile()
+        self.say(f"compiled in {time.perf_counter() - began:.1f} s")
+        return compiled
+
+    def finish(self, state: Any, completed: int, reason: str | None) -> None:
+        """Evaluate and save at the end unless that was just done, and show the result."""
+        if self.latest[0] != completed:
+            self.evaluation(state, completed)
+        if completed not in self.checkpoints.steps():
+            self.save(state, completed)
+        self.checkpoints.wait()
+        if reason is not None:
+            self.say(reason)
+        if self.experiment.preview is not None:
+            self.say(self.experiment.preview(state))
+        self.say(f"run: {self.home.path}")
+
+    def evaluation(self, state: Any, completed: int) -> str | None:
+        """Evaluate on all of the evaluation data; returns a reason to stop when patience is at an end."""
+        from jaxlm.data.loader import batches
+
+        data = self.experiment.eval_data
+        work = partial(measure, self.evaluate, state, ahead(batches(data, 0, len(data)), self.place.put))
+        metrics = compute(self.meter.aside(work), "eval/")
+        self.latest = (completed, metrics)
+        self.emit(completed, metrics)
+        return self.out_of_patience()
+
+    def out_of_patience(self) -> str | None:
+        """A reason to stop when the last evaluations were no better than the best before them."""
+        name, patience = self.settings.metric, self.settings.patience
+        values = [record[name] for record in self.home.metrics() if record.get(name) is not None]
+        if patience is None or len(values) <= patience:
+            return None
+        best = max if self.settings.maximize else min
+        since = len(values) - 1 - values.index(best(values))
+        return f"stopped early: {name} has not improved for {since} evaluations" if since >= patience else None
+
+    def save(self, state: Any, completed: int) -> None:
+        """Seal a checkpoint in the background, with the metrics of an evaluation at the same update."""
+        self.meter.flush()
+        metrics = self.latest[1] if self.latest[0] == completed else {}
+        self.meter.aside(lambda: self.checkpoints.save(completed, state, metrics))
+
+    def record(self, completed: int, metrics: dict[str, float]) -> None:
+        """Write a record of training."""
+        device = jax.devices()[0]
+        metrics |= utilisation(
+            self.experiment.flops, metrics["time/step"], device.device_kind, self.place.devices
+        )
+        self.emit(completed, metrics)
+
+    def emit(self, completed: int, metrics: dict[str, float]) -> None:
+        """Write a record to the run directory and show it."""
+        self.home.append_metrics(completed, metrics)
+        for shown in self.shown:
+            shown.record(completed, metrics)
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+        self.shown[0].say(text)
+
+
+def chain_first(first: Any, rest: Any) -> Any:
+    """An iterator with an item put back in front."""
+    yield first
+    yield from rest
