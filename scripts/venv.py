@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Run a command of this project in its own virtual environment, which is made on first use.
+
+    python3 scripts/venv.py python experiments/language_model.py configs/gpt_stdlib.py
+    python3 scripts/venv.py --extras dev pytest
+
+Needs only Python 3.11 or newer with pip. The environment is `.venv` beside the project; it is brought up to date when
+pyproject.toml has changed or an extra is asked for that it lacks. pip's own variables apply (PIP_CONSTRAINT, ...).
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv"
+STAMP = ENVIRONMENT / "jaxlm.json"
+
+
+def main() -> None:
+    """Parse, prepare, and become the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--extras", default="", help="comma-separated extras of pyproject.toml, such as dev,tensorboard")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run; nothing: only prepare the environment")
+    words = parser.parse_args()
+    prepare({extra for extra in words.extras.split(",") if extra})
+    if not words.command:
+        return
+    # Huge pages halve the time of memory-bound operations on CPUs; glibc reads this before a process starts.
+    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    programs = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
+    os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    os.environ["VIRTUAL_ENV"] = str(ENVIRONMENT)
+    try:
+        os.execvp(words.command[0], words.command)
+    except FileNotFoundError:
+        sys.exit(f"error: there is no command {words.command[0]} in {programs}: add the extra it comes from (--extras)")
+
+
+def prepare(extras: set[str]) -> None:
+    """Make the environment, or bring it up to date; does nothing where it is."""
+    if sys.version_info < (3, 11):
+        sys.exit(f"error: this is Python {sys.version.split()[0]}: jaxlm needs 3.11 or newer")
+    project = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    stamp = json.loads(STAMP.read_text()) if STAMP.is_file() else {"project": "", "extras": []}
+    if stamp["project"] == project and extras <= set(stamp["extras"]):
+        return
+    extras |= set(stamp["extras"])
+    print(f"preparing {ENVIRONMENT} (once; a few minutes)", file=sys.stderr, flush=True)
+    if not (ENVIRONMENT / "pyvenv.cfg").is_file():
+        venv.create(ENVIRONMENT, with_pip=True)
+    python = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    target = str(ROOT) + (f"[{','.join(sorted(extras))}]" if extras else "")
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", target]
+    if subprocess.run(install, stdout=sys.stderr).returncode:
+        sys.exit("error: pip could not install jaxlm: read its message above, mend that and run this again")
+    STAMP.write_text(json.dumps({"project": project, "extras": sorted(extras)}))
+
+
+if __name__ == "__main__":
+    main()
