@@ -89,6 +89,8 @@ class Adafactor(Spec):
 
     Algorithm 4 without the relative step size: the rate is the schedule's. The decay is the decoupled one that every
     spec has, so it is multiplied by the rate (optax's own adafactor does not do that).
+    `block_clip` and `by_scale` act on whole parameters, so layers stacked for a scan share them: not the same numbers
+    as layers apart.
     """
 
     peak: float = 1e-2
