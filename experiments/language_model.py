@@ -3,7 +3,11 @@
     python experiments/language_model.py configs/gpt_stdlib.py [--model.depth 6 ...]
 """
 
-from jaxlm import decode, steps
+import jax
+
+from jaxlm import steps
+from jaxlm.data import Tokenizer
+from jaxlm.decode import continue_text
 from jaxlm.losses import next_token
 from jaxlm.parallel import Placement
 from jaxlm.steps import transforms
@@ -38,8 +42,18 @@ def build(config: Config, place: Placement) -> Experiment:
         units=(tokens, "tokens"),
         flops=tokens * config.model.flops_per_token(config.data.length),
         learning_rate=config.optim.schedule(run.steps),
+        preview=lambda state: preview(config, tokenizer, state),
         artefacts={"tokenizer.json": tokenizer.to_json()},
     )
+
+
+def preview(config: Config, tokenizer: Tokenizer, state: steps.TrainState) -> str:
+    """A short sample that continues the beginning of the evaluation text."""
+    tokens = config.data.eval()[0]["tokens"][0, : config.data.length // 4]
+    params = state.params if state.ema is None else state.ema
+    prompt, key = tokenizer.decode(tokens), jax.random.fold_in(state.key, state.step)
+    (text,) = continue_text(config.model, {"params": params}, tokenizer, [prompt], key, length=200, temperature=0.8)
+    return f"sample: {prompt}|{text}"
 
 
 if __name__ == "__main__":

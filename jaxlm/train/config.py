@@ -89,16 +89,21 @@ class Config:
 
 def load(path: str | Path) -> Any:
     """The value named `config` of a Python file."""
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise BadInput(f"there is no config file {path}: give the path of a Python file that defines `config`")
-    spec = importlib.util.spec_from_file_location(f"jaxlm_config_{path.stem}", path)
-    assert spec is not None and spec.loader is not None, path
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_module(path)
     if not dataclasses.is_dataclass(getattr(module, "config", None)):
         raise BadInput(f"{path} defines no `config`: write `config = Config(...)` in it")
     return module.config
+
+
+def load_module(path: str | Path) -> Any:
+    """Execute a Python file as a module of its own."""
+    spec = importlib.util.spec_from_file_location(f"jaxlm_file_{Path(path).stem}", path)
+    assert spec is not None and spec.loader is not None, path
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def override(config: Any, words: list[str], program: str = "") -> Any:
