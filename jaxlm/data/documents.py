@@ -30,6 +30,11 @@ class Document:
     name: str
     read: Callable[[], np.ndarray]
 
+    def check(self) -> None:
+        """Raise BadInput where the text is not UTF-8."""
+        for _ in self.pieces():
+            pass
+
     def pieces(self) -> Iterator[str]:
         """Yield the text in pieces of some megabytes, which end after a line where they can.
 
@@ -58,11 +63,11 @@ def _cut(content: np.ndarray, stop: int) -> int:
 
 
 def character_boundary(content: np.ndarray, place: int) -> int:
-    """Return the last place at or before this one where a UTF-8 character begins."""
-    for back in range(min(4, place)):
-        if place - back < len(content) and content[place - back] & 0xC0 != 0x80:
-            return place - back
-    return place
+    """Return the last place at or before this one where a UTF-8 character begins, or the text ends."""
+    if place >= len(content):
+        return len(content)
+    backs = (back for back in range(min(4, place + 1)) if content[place - back] & 0xC0 != 0x80)
+    return place - next(backs, 0)
 
 
 def map_file(path: Path) -> np.ndarray:

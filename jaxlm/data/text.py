@@ -1,19 +1,17 @@
 """Language-model data from text: what the specs share, and `Text` for files and folders."""
 
 import dataclasses
-import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain
 
 import numpy as np
 
+from jaxlm.data.corpus import Corpus, build_corpus
 from jaxlm.data.documents import Document, find_files, split_files
 from jaxlm.data.order import InOrder, Shuffled, Source
 from jaxlm.data.packing import Packed
-from jaxlm.data.protocol import digest
-from jaxlm.data.tokenizers import BPE, AnyTokenizer, Bytes, ByteTokenizer, Characters
+from jaxlm.data.tokenizers import BPE, AnyTokenizer, Bytes, Characters
 from jaxlm.data.windows import Stream, Windows
 from jaxlm.errors import BadInput
 
@@ -102,7 +100,7 @@ class LanguageData:
             return Packed(stream, self.length)
         return Windows(stream if self.segments else stream.joined(), self.length, training)
 
-    def _load(self) -> "Corpus":
+    def _load(self) -> Corpus:
         shape_free = dataclasses.replace(self, batch=1, length=1, eval_batch=None, segments=True, pack=False)
         return _load(shape_free, self.signature())
 
@@ -132,54 +130,8 @@ class Text(LanguageData):
         return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
 
 
-@dataclass(frozen=True, eq=False)
-class Corpus:
-    """A text as token ids, in two parts, and the tokenizer that made them."""
-
-    tokenizer: AnyTokenizer
-    training: Stream
-    evaluation: Stream | None
-
-
 @lru_cache(maxsize=4)
 def _load(spec: LanguageData, signature: Hashable) -> Corpus:
     """Return the corpus of a spec, tokenised once a process."""
     del signature
-    training, evaluation = spec.documents()
-    tokenizer = spec.tokenizer.build(chain.from_iterable(document.pieces() for document in training))
-    held = tokenise(evaluation, tokenizer, "evaluation") if evaluation else None
-    return Corpus(tokenizer, tokenise(training, tokenizer, "training"), held)
-
-
-def tokenise(documents: Sequence[Document], tokenizer: AnyTokenizer, part: str) -> Stream:
-    """Return documents end to end: several of them with the tokenizer's separator after each.
-
-    Raises:
-        BadInput: no text in them, or not UTF-8.
-    """
-    ending = [] if tokenizer.separator is None or len(documents) == 1 else [np.array([tokenizer.separator])]
-    dtype = np.min_scalar_type(tokenizer.vocab - 1)
-    contents = hashlib.sha256()
-    pieces: list[np.ndarray] = []
-    sizes = []
-    for document in documents:
-        ids = _encode(document, tokenizer)
-        contents.update(f"{len(document.read())}:".encode())
-        contents.update(np.ascontiguousarray(document.read()).data)
-        own = [piece.astype(dtype, copy=False) for piece in ids + (ending if ids else [])]
-        sizes.append(sum(map(len, own)))
-        pieces += own
-    if not sum(sizes):
-        raise BadInput(f"the {part} text is empty: give files with text in them")
-    starts = np.cumsum([0, *(size for size in sizes if size)])[:-1] if len(documents) > 1 else None
-    tokens = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-    return Stream(tokens, starts, digest(contents.hexdigest(), tokenizer.fingerprint()))
-
-
-def _encode(document: Document, tokenizer: AnyTokenizer) -> list[np.ndarray]:
-    """Return the ids of a document, in pieces; bytes are not copied, and so stay memory-mapped."""
-    if not isinstance(tokenizer, ByteTokenizer):
-        return [tokenizer.encode(piece) for piece in document.pieces()]
-    for _ in document.pieces():  # reads it once, to refuse what is not UTF-8
-        pass
-    return [document.read()] if len(document.read()) else []
+    return build_corpus(spec.tokenizer, *spec.documents())
