@@ -1,6 +1,8 @@
 """Batches read ahead of the loop, in threads or processes of their own: the one home of grain."""
 
+import logging
 from collections.abc import Iterator
+from types import ModuleType
 
 from jaxlm.data.protocol import Batch, Data
 
@@ -21,14 +23,33 @@ def batches(
         buffer: batches kept ready (by each worker).
         workers: reading processes; they import the main script, as all spawned processes do.
     """
-    import grain
-
+    grain = _grain()
     ahead = grain.MapDataset.range(start, stop).map(data.__getitem__)
     dataset = ahead.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer))
     if workers:
+        _settle_flags()
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=buffer))
     iterator = iter(dataset)
     try:
         yield from iterator
     finally:
         iterator.close()
+
+
+def _grain() -> ModuleType:
+    """Import grain, without the warning about its profiler that it logs on older jaxlib."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        import grain
+    finally:
+        logger.disabled = before
+    return grain
+
+
+def _settle_flags() -> None:
+    """Let grain's flags have their defaults: its workers read them, and nobody has parsed a command line for absl."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()

@@ -84,7 +84,7 @@ class Shuffled(_Batches):
     whole, whatever the shard.
 
     Raises:
-        BadInput: the source has fewer rows than a batch.
+        BadInput: the source has fewer rows than a batch, or the seed is negative.
     """
 
     seed: int = 0
@@ -92,6 +92,8 @@ class Shuffled(_Batches):
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise BadInput(f"a batch of {self.batch} rows: give at least 1")
+        if self.seed < 0:
+            raise BadInput(f"a seed of {self.seed}: give 0 or more")
         if self.batch > len(self.source):
             raise BadInput(
                 f"a batch of {self.batch} rows is larger than the {len(self.source)} rows that the data has: "

@@ -92,6 +92,8 @@ class LanguageData:
                 f"set it to {self.build_tokenizer().vocab} (or a multiple of 64 above)"
             )
         self.train()
+        if self._load().evaluation is not None:
+            self.eval()
 
     def _source(self, stream: Stream, training: bool) -> Source:
         if self.pack:

@@ -88,6 +88,7 @@ def test_the_fingerprint_changes_with_content_batch_and_seed_and_only_then():
     [
         (lambda: Arrays(numbers(3), 4), "larger than the 3 rows"),
         (lambda: Arrays(numbers(3), 0), "at least 1"),
+        (lambda: Arrays(numbers(3), 1, seed=-1), "seed of -1"),
         (lambda: Examples(numbers(3), 0), "at least 1"),
         (lambda: Arrays({}, 1), "same number of rows"),
         (lambda: Arrays({"x": np.zeros(0)}, 1), "at least 1"),
