@@ -62,7 +62,8 @@ class LanguageData:
         stream = self._load().evaluation
         if stream is None:
             raise BadInput("there is no evaluation text: raise the evaluation share or give more files")
-        return InOrder(self._source(stream, training=False), self.eval_batch or self.batch)
+        batch = self.batch if self.eval_batch is None else self.eval_batch
+        return InOrder(self._source(stream, training=False), batch)
 
     def example(self) -> np.ndarray:
         """Return what a model is initialised with; int32 zeros [1, length]."""
