@@ -79,6 +79,11 @@ class Checkpoints:
             self._thread = None
         self.check()
 
+    def close(self) -> None:
+        """Let the save in the background end, whatever becomes of it: Orbax must not outlive the interpreter."""
+        if self._thread is not None:
+            self._thread.join()
+
     def _finish(self, step: int, target: Path, seal: dict[str, Any]) -> None:
         try:
             self._checkpointer().wait_until_finished()

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,23 @@ from jaxlm.train.run_directory import RunDirectory, default_directory
 
 def main(build: Build) -> None:
     """The command line of an experiment file: CONFIG.py and overrides. Exits with 2 and one line on bad input."""
+    keep_compiled_programs()
     try:
         config_file, config = parse(sys.argv[1:], f"python {sys.argv[0]}")
         directory = config.run.directory or default_directory(config_file, config)
         train(build, config, directory)
     except BadInput as error:
         sys.exit(complain(error))
+
+
+def keep_compiled_programs() -> None:
+    """Let a second start of the same run take seconds: keep compiled programs in the user's cache folder.
+
+    JAX_COMPILATION_CACHE_DIR chooses another folder; an empty value turns it off.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "jaxlm" / "compiled"))
 
 
 def complain(error: BadInput) -> int:
@@ -96,6 +108,7 @@ class Training:
             with Interrupt() as interrupt:
                 return self.session(state, start, stop, interrupt)
         finally:
+            self.checkpoints.close()
             for shown in self.shown:
                 shown.close()
 
@@ -133,11 +146,11 @@ class Training:
         grouped = zip(*[single] * stride, strict=True) if stride > 1 else single
         program = place.compile(repeat(experiment.step, stride) if stride > 1 else experiment.step)
         self.evaluate = place.compile(experiment.evaluate, donate=False)
-        self.meter = Meter(self.record, settings.log_every, start, experiment.units)
         if start < stop:
             first = next(grouped)
             program = self.compile(program, state, first)
-            grouped = chain_first(first, grouped)
+            grouped = chain([first], grouped)
+        self.meter = Meter(self.record, settings.log_every, start, experiment.units)
         hooks = [
             every(settings.eval_every, self.evaluation),
             every(settings.save_every, self.save),
@@ -220,8 +233,3 @@ class Training:
         """Show a line."""
         self.shown[0].say(text)
 
-
-def chain_first(first: Any, rest: Any) -> Any:
-    """An iterator with an item put back in front."""
-    yield first
-    yield from rest

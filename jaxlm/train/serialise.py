@@ -9,7 +9,7 @@ from typing import Any
 from jaxlm.errors import BadInput
 
 TYPE = "type"
-LINEN_FIELDS = {"parent", "name"}
+LINEN_FIELDS = {"parent", "name"}  # what Linen adds to a module
 
 
 def to_json(value: Any) -> Any:
@@ -19,7 +19,7 @@ def to_json(value: Any) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         cls = type(value)
-        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value) if is_own(f)}
+        fields = {name: to_json(getattr(value, name)) for name in own_fields(cls)}
         return {TYPE: f"{cls.__module__}:{cls.__qualname__}"} | fields
     if isinstance(value, (tuple, list)):
         return [to_json(item) for item in value]
@@ -41,16 +41,16 @@ def from_json(value: Any) -> Any:
         raise BadInput(f"the config names {value[TYPE]}, which cannot be imported here: {error}") from None
     if not dataclasses.is_dataclass(cls):
         raise BadInput(f"the config names {value[TYPE]}, which is not a dataclass")
-    known = {f.name for f in dataclasses.fields(cls) if is_own(f)}
-    surplus = sorted(set(value) - known - {TYPE})
+    surplus = sorted(set(value) - set(own_fields(cls)) - {TYPE})
     if surplus:
         raise BadInput(f"the config gives {value[TYPE]} the fields {', '.join(surplus)}, which it does not have")
     return cls(**{key: from_json(item) for key, item in value.items() if key != TYPE})  # type: ignore[operator]
 
 
-def is_own(field: dataclasses.Field) -> bool:
-    """Whether a field was declared by the author of the dataclass, and not by Linen."""
-    return field.init and field.name not in LINEN_FIELDS
+def own_fields(cls: Any) -> list[str]:
+    """The fields that the author of a dataclass declared, without those that Linen adds."""
+    names = [field.name for field in dataclasses.fields(cls) if field.init]
+    return [name for name in names if name not in LINEN_FIELDS] if LINEN_FIELDS <= set(names) else names
 
 
 def flatten(value: Any, path: str = "") -> dict[str, Any]:
