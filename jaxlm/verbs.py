@@ -66,8 +66,12 @@ def info(path: str) -> int:
     for number, session in enumerate(sessions):
         machine, git = session["fingerprint"], session["git"]
         print(f"session {number}: {session['time']}  seed {session['seed']}  {session['command']}")
-        commit = f"{git['commit'][:12]}{' with uncommitted changes' if git['diff'] else ''}" if git else "no git checkout"
-        print(f"  code {commit}; jax {machine['jax']}; {machine['devices']} x {machine['chip']}; {machine['placement']}")
+        commit = (
+            f"{git['commit'][:12]}{' with uncommitted changes' if git['diff'] else ''}" if git else "no git checkout"
+        )
+        print(
+            f"  code {commit}; jax {machine['jax']}; {machine['devices']} x {machine['chip']}; {machine['placement']}"
+        )
     steps = Checkpoints(home.checkpoints).steps()
     print(f"checkpoints: {', '.join(map(str, steps)) or 'none'}")
     if steps:

@@ -1,14 +1,23 @@
-"""Four simulated devices, strict promotion, real data where the environment names it."""
+"""Four simulated devices, strict promotion, compiled programs kept between tests, real data where the environment names it."""
 
 import os
+import sys
 from pathlib import Path
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+ROOT = Path(__file__).resolve().parent.parent
 
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "compiled"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+import hypothesis
 import jax
 import pytest
 
+hypothesis.settings.register_profile("jaxlm", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("jaxlm")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+sys.path.insert(0, str(ROOT / "tests"))
 
 
 @pytest.fixture

@@ -96,7 +96,9 @@ class Checkpoints:
     def _explain(self, step: int, error: BaseException) -> BadInput:
         last = self.steps()
         kept = f"the checkpoint at update {last[-1]} is intact" if last else "no earlier checkpoint exists"
-        reason = "the disk is full" if _is_full(error) else f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        reason = (
+            "the disk is full" if _is_full(error) else f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        )
         return BadInput(
             f"the checkpoint at update {step} could not be written to {self.directory}: {reason}; {kept}: "
             "make room and run the same command again"
@@ -203,5 +205,3 @@ def _is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-

@@ -69,6 +69,8 @@ def train(build: Build, config: Any, directory: str | Path) -> Any:
         return Training(experiment, config.run, place, home, before).run()
     except OSError as error:
         raise BadInput(f"{error.strerror or error} ({error.filename or home.path}): mend that and go on") from error
+    finally:
+        home.close()
 
 
 def check_shapes(experiment: Experiment, run: Run, place: Placement) -> None:
@@ -218,9 +220,7 @@ class Training:
     def record(self, completed: int, metrics: dict[str, float]) -> None:
         """Write a record of training."""
         device = jax.devices()[0]
-        metrics |= utilisation(
-            self.experiment.flops, metrics["time/step"], device.device_kind, self.place.devices
-        )
+        metrics |= utilisation(self.experiment.flops, metrics["time/step"], device.device_kind, self.place.devices)
         self.emit(completed, metrics)
 
     def emit(self, completed: int, metrics: dict[str, float]) -> None:
@@ -232,4 +232,3 @@ class Training:
     def say(self, text: str) -> None:
         """Show a line."""
         self.shown[0].say(text)
-

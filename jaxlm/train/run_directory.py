@@ -95,7 +95,14 @@ class RunDirectory:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self.close()
             raise BadInput(f"another process is training in {self.path}: wait for it or stop it") from None
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _write(self, name: str, text: str) -> None:
         partial = self.path / f".{name}.partial"
