@@ -7,6 +7,7 @@ file and the shape and dtype of each leaf. Only sealed checkpoints are restored 
 
 import errno
 import hashlib
+import logging
 import os
 import shutil
 import threading
@@ -20,6 +21,7 @@ from jaxlm.errors import BadInput
 from jaxlm.train.seal import SEAL, leaf_table, read_seal, verify, write_seal
 
 Say = Callable[[str], None]
+PARTIAL = "orbax-checkpoint-tmp"  # in the name of a folder that Orbax has not finished
 
 
 class Checkpoints:
@@ -90,7 +92,9 @@ class Checkpoints:
             write_seal(target, seal)
             self._prune()
         except Exception as error:
-            shutil.rmtree(target, ignore_errors=True)
+            for path in self.directory.glob(f"{step}*"):
+                if path == target or path.name.startswith(f"{step}.{PARTIAL}"):
+                    shutil.rmtree(path, ignore_errors=True)
             self._failure = self._explain(step, error)
 
     def _explain(self, step: int, error: BaseException) -> BadInput:
@@ -121,7 +125,7 @@ class Checkpoints:
         sealed = {str(step) for step in self.steps()}
         for path in self.directory.iterdir() if self.directory.is_dir() else ():
             unsealed = path.name.isdigit() and path.name not in sealed
-            if unsealed or ".orbax-checkpoint-tmp" in path.name:
+            if unsealed or PARTIAL in path.name:
                 shutil.rmtree(path)
 
     def best(self) -> int | None:
@@ -178,6 +182,8 @@ class Checkpoints:
         if self._orbax is None:
             import orbax.checkpoint as ocp
 
+            # A failed save raises here, and is told in one line; Orbax would log its traceback twice besides.
+            logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
             self._orbax = ocp.StandardCheckpointer()
         return self._orbax
 

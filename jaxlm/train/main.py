@@ -66,7 +66,10 @@ def train(build: Build, config: Any, directory: str | Path) -> Any:
     before = home.check(config, data)
     try:
         home.begin(config, session(place, data, config.run.seed), Path(inspect.getfile(build)), experiment.artefacts)
-        return Training(experiment, config.run, place, home, before).run()
+        training = Training(experiment, config.run, place, home)
+        if before is not None and before.run.steps != config.run.steps:
+            training.moved = (build(before, place).learning_rate, before.run.steps)
+        return training.run()
     except OSError as error:
         raise BadInput(f"{error.strerror or error} ({error.filename or home.path}): mend that and go on") from error
     finally:
@@ -88,23 +91,25 @@ def check_shapes(experiment: Experiment, run: Run, place: Placement) -> None:
 class Training:
     """One session of a run: what the loop needs, in the order it is needed."""
 
-    def __init__(self, experiment: Experiment, run: Run, place: Placement, home: RunDirectory, before: Any):
+    def __init__(self, experiment: Experiment, run: Run, place: Placement, home: RunDirectory):
         self.experiment, self.settings, self.place, self.home = experiment, run, place, home
-        self.before = before
+        self.moved: tuple[Any, int] | None = None  # learning rate and length of the run before, where they differ
         self.checkpoints = Checkpoints(home.checkpoints, run.keep_last, run.keep_best, run.metric, run.maximize)
         self.shown: list[Progress] = []
-        self.latest: tuple[int, dict[str, float]] = (0, {})
+        self.latest: tuple[int, dict[str, float]] = (0, {})  # the last evaluation, and when
 
     def run(self) -> Any:
         """Restore or initialise, train, and leave a sealed checkpoint."""
         state, start = self.begin()
         stop = self.settings.steps
+        self.trained_from = start
         if start > stop:
             raise BadInput(
                 f"{self.home.path} has {start} updates already, more than run.steps {stop}: "
                 "raise --run.steps or give another --run.directory"
             )
         self.home.truncate_metrics(start)
+        self.latest = (start, self.home.evaluation_at(start))
         self.shown = [progress(stop, start), *tensorboard(self.home.path / "tensorboard", start)]
         try:
             with Interrupt() as interrupt:
@@ -131,12 +136,15 @@ class Training:
         return state, step
 
     def tell_moved_schedule(self, step: int) -> None:
-        """Say in one line how another length moves the learning rate."""
-        rate, old = self.experiment.learning_rate, self.before.run.steps
-        new = self.settings.steps
-        if rate is None or old == new:
+        """Say in one line how another length moves the learning rate, if it does."""
+        if self.moved is None or self.experiment.learning_rate is None:
             return
-        print(f"run.steps {old} is now {new}: the learning rate at update {step} is now {float(rate(step)):.3g}")
+        (old, before), new, now = self.moved, self.experiment.learning_rate, self.settings.steps
+        print(
+            f"run.steps {before} is now {now}: the learning rate at update {step} was {float(old(step)):.3g}, "
+            f"falling to {float(old(before)):.3g} at {before}; it is now {float(new(step)):.3g}, "
+            f"falling to {float(new(now)):.3g} at {now}"
+        )
 
     def session(self, state: Any, start: int, stop: int, interrupt: Interrupt) -> Any:
         """Train from `start` to `stop` or to a signal."""
@@ -179,8 +187,10 @@ class Training:
 
     def finish(self, state: Any, completed: int, reason: str | None) -> None:
         """Evaluate and save at the end unless that was just done, and show the result."""
-        if self.latest[0] != completed:
+        if self.latest[0] != completed or not self.latest[1]:
             self.evaluation(state, completed)
+        elif self.trained_from == completed:
+            self.say(brief(*self.latest))
         if completed not in self.checkpoints.steps():
             self.save(state, completed)
         self.checkpoints.wait()

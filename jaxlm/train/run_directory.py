@@ -131,6 +131,11 @@ class RunDirectory:
             except ValueError:
                 return
 
+    def evaluation_at(self, step: int) -> dict[str, float]:
+        """What was evaluated at an update, or nothing."""
+        found = {name: value for record in self.metrics() if record["step"] == step for name, value in record.items()}
+        return {name: value for name, value in found.items() if name.startswith("eval/")}
+
 
 def _line(record: Mapping[str, Any]) -> str:
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
