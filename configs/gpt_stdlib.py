@@ -1,3 +1,10 @@
+"""A byte-level transformer on the source of Python's own standard library: real text, no download.
+
+    python experiments/language_model.py configs/gpt_stdlib.py
+
+Cost and score: see README, Results. To train on a text of your own: --data.path FILE_OR_FOLDER.
+"""
+
 from jaxlm.data import Bytes, Text
 from jaxlm.models.gpt import GPT
 from jaxlm.optim import AdamW
@@ -11,3 +18,8 @@ config = Config(
     place=Place(),
     run=Run(steps=1000, eval_every=200, save_every=200, seed=0),
 )
+
+ablations = {
+    "no warm-up": ("--optim.warmup", "0"),
+    "half width": ("--model.width", "128"),
+}
