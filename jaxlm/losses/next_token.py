@@ -60,5 +60,6 @@ def cross_entropy(logits_BTV: jax.Array, targets_BT: jax.Array) -> tuple[jax.Arr
     is_target_BTV = targets_BT[..., None] == jnp.arange(logits_BTV.shape[-1])[None, None]
     picked_BT = jnp.where(is_target_BTV, logits_BTV, 0).sum(-1)
     top_BT = jax.lax.stop_gradient(logits_BTV.max(-1))
-    log_normalizer_BT = top_BT + jnp.log(jnp.exp(logits_BTV - top_BT[..., None]).sum(-1))
-    return log_normalizer_BT - picked_BT, (picked_BT >= top_BT).astype(jnp.float32)
+    log_sum_BT = jnp.log(jnp.exp(logits_BTV - top_BT[..., None]).sum(-1))
+    nats_BT = log_sum_BT + (top_BT - picked_BT)  # in this order: a small logarithm drowns in a large logit
+    return nats_BT, (picked_BT >= top_BT).astype(jnp.float32)

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxlm.errors import BadInput
@@ -31,7 +32,7 @@ class Mesh:
     @cached_property
     def _mesh(self) -> jax.sharding.Mesh:
         count = jax.device_count()
-        data = count // self.fsdp if self.data == -1 else self.data
+        data = count // max(self.fsdp, 1) if self.data == -1 else self.data
         if data < 1 or self.fsdp < 1 or data * self.fsdp > count or (self.data == -1 and count % self.fsdp):
             raise BadInput(f"a mesh of data={self.data}, fsdp={self.fsdp} does not fit on {count} devices")
         devices = jax.devices()[: data * self.fsdp]
@@ -70,7 +71,7 @@ class Mesh:
 
         def held(state: PyTree, batch: PyTree) -> PyTree:
             return jax.tree.map(
-                lambda x: jax.lax.with_sharding_constraint(x, self.sharding(x.shape)), step(state, batch)
+                lambda x: jax.lax.with_sharding_constraint(x, self.sharding(jnp.shape(x))), step(state, batch)
             )
 
         return jax.jit(held, donate_argnums=(0,) if donate else ())

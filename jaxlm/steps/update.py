@@ -19,7 +19,7 @@ def update(grad: GradFn, tx: optax.GradientTransformation) -> StepFn:
     """One optimizer update: the summed gradient is divided, here and once, by the total weight of the batch.
 
     The metrics gain "grad_norm", the global L2 norm of the divided gradient before the optimizer sees it, and
-    "learning_rate" where the optimizer state carries it. A batch of no weight has a zero gradient.
+    "learning_rate" where the optimizer state carries one. A batch of no weight has a zero gradient.
     """
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
@@ -37,8 +37,8 @@ def update(grad: GradFn, tx: optax.GradientTransformation) -> StepFn:
 
 
 def _learning_rate(opt_state: Any) -> Metrics:
-    rate = optax.tree.get(opt_state, "learning_rate")
-    return {} if rate is None else {"learning_rate": Mean(rate, jnp.ones(()))}
+    rates = [rate for _, rate in optax.tree.get_all_with_path(opt_state, "learning_rate")]
+    return {"learning_rate": Mean(rates[0], jnp.ones(()))} if len(rates) == 1 else {}
 
 
 def evaluate(loss: LossFn) -> EvalFn:
