@@ -115,4 +115,4 @@ def test_on_a_full_disk_the_run_stops_and_the_older_checkpoint_is_intact(tmp_pat
         assert {path.name for path in (disk / "run" / "checkpoints").iterdir()} == set(map(str, range(2, failed, 2)))
         assert Checkpoints(disk / "run" / "checkpoints").newest_whole() == kept == failed - 2
     finally:
-        os.system(f"umount {disk}")
+        os.system(f"umount --lazy {disk}")
