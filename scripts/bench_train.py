@@ -1,0 +1,256 @@
+"""Two comparisons, the peers of each alternating in one process.
+
+    python scripts/bench_train.py [--repeats 9] [--steps 40] [--only loop|torch] [--threads N] [--plain]
+
+loop: `fit` with its meter, loader, prefetch and hooks, on the standard library's source, against the bare compiled step
+    on batches that lie on the device. To hold: at most 2 % slower for steps of 50 ms and more.
+torch: tokens per second of the whole step (gradient, clipping, AdamW, skip_nonfinite), alone and ten in one program,
+    against eager PyTorch (torch_gpt.py) in float32 at the CPU Shakespeare setting. To hold: 1.0x; the aim is 1.3x.
+
+Both peers run with glibc's huge pages, for which the script starts itself again (`--plain`: without). Where other work
+runs on the machine, PyTorch's threads are told to sleep and not to spin, which costs it a multiple of its time there.
+"""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+Peer = Callable[[int], None]  # runs that many steps, and is done with them when it returns
+
+
+def main() -> None:
+    """Parse, set the environment, run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=9, help="turns of every peer")
+    parser.add_argument("--steps", type=int, default=40, help="steps a turn, a multiple of 10")
+    parser.add_argument("--only", choices=("loop", "torch"))
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="cores for either peer")
+    parser.add_argument("--plain", action="store_true", help="leave the environment as it is")
+    options = parser.parse_args()
+    if options.steps < 10 or options.steps % 10 or options.repeats < 1:
+        parser.error("--steps is a multiple of 10 and --repeats at least 1")
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+    if not options.plain:
+        prepare_environment()
+    print(machine(options.threads), flush=True)
+    if options.only != "torch":
+        report("the loop against the bare step", bench_loop(options.repeats, options.steps))
+    if options.only != "loop":
+        report("jaxlm against PyTorch", bench_torch(options.repeats, options.steps, options.threads))
+
+
+def prepare_environment() -> None:
+    """Start this script again where the allocator and the thread pool of the process would be set otherwise."""
+    wanted = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if platform.libc_ver()[0] == "glibc" else {}
+    if os.getloadavg()[0] > 0.5:
+        wanted["OMP_WAIT_POLICY"] = "passive"
+    missing = {name: value for name, value in wanted.items() if name not in os.environ}
+    if missing:
+        print("starting again with " + " ".join(f"{name}={value}" for name, value in missing.items()), flush=True)
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | missing)
+
+
+def machine(threads: int) -> str:
+    """Versions, processor and settings, in two lines."""
+    versions = []
+    for name in ("jax", "jaxlib", "flax", "optax", "torch"):
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            versions.append(f"no {name}")
+    names = ("GLIBC_TUNABLES", "OMP_WAIT_POLICY", "XLA_FLAGS")
+    settings = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
+    load = f"load {os.getloadavg()[0]:.1f}"
+    return (
+        f"Python {platform.python_version()}, {', '.join(versions)}\n"
+        f"{_processor()}, {threads} of {os.cpu_count()} cores, {load}" + "".join(f", {s}" for s in settings)
+    )
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+Times = dict[str, list[tuple[float, float]]]  # by peer, one pair a turn: seconds of a step, and of processors for it
+
+
+def alternate(peers: dict[str, Peer], repeats: int, steps: int) -> Times:
+    """Time the peers turn by turn, after one turn that is not counted; who begins changes with the turn."""
+    times: Times = {name: [] for name in peers}
+    names = list(peers)
+    for turn in range(repeats + 1):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            time.sleep(0.02)  # the thread pool of the peer before falls asleep
+            began, processor = time.perf_counter(), time.process_time()
+            peers[name](steps)
+            if turn:
+                pair = (time.perf_counter() - began) / steps, (time.process_time() - processor) / steps
+                times[name].append(pair)
+    return times
+
+
+def report(title: str, result: tuple[Times, int] | None) -> None:
+    """Print a line a peer. Ratios are speeds against the first peer: of minima, and the median over turns."""
+    if result is None:
+        return
+    times, tokens = result
+    first = next(iter(times.values()))
+    print(f"\n{title}: {len(first)} turns each, {tokens} tokens a step")
+    print(f"{'':<24}{'min ms':>9}{'median ms':>11}{'cpu ms':>9}{'tokens/s':>11}{'ratio min':>11}{'ratio median':>14}")
+    for name, pairs in times.items():
+        wall = [pair[0] for pair in pairs]
+        ratio = statistics.median(base[0] / pair[0] for base, pair in zip(first, pairs, strict=True))
+        print(
+            f"{name:<24}{min(wall) * 1e3:>9.2f}{statistics.median(wall) * 1e3:>11.2f}"
+            f"{min(pair[1] for pair in pairs) * 1e3:>9.2f}{tokens / min(wall):>11.0f}"
+            f"{min(base[0] for base in first) / min(wall):>11.3f}{ratio:>14.3f}",
+            flush=True,
+        )
+
+
+def compose(model: Any, repeat: int = 1) -> tuple[Callable[..., Any], Callable[..., Any], Any]:
+    """The initialiser and the step of experiments/language_model.py, and the loss."""
+    import numpy as np
+
+    from jaxlm import steps
+    from jaxlm.losses import next_token
+    from jaxlm.optim import AdamW
+    from jaxlm.steps import transforms
+
+    tx = AdamW(peak=1e-3, warmup=100)(2000)
+    loss = next_token(model)
+    step = transforms.skip_nonfinite(steps.update(steps.grad(loss), tx))
+    example = np.zeros((1, model.context), np.int32)
+    step = transforms.repeat(step, repeat) if repeat > 1 else step
+    return lambda key: steps.init(model, tx, example, key), step, loss
+
+
+class Bare:
+    """A compiled step called as fast as two in flight allow, on batches that lie on the device."""
+
+    def __init__(self, init: Callable[..., Any], step: Callable[..., Any], batches: list[Any], stride: int = 1):
+        import jax
+
+        from jaxlm import parallel
+
+        place = parallel.local()
+        self.state = place.init(init, jax.random.key(0))
+        self.batches = [place.put(batch) for batch in batches]
+        self.step = place.compile(step).lower(self.state, self.batches[0]).compile()
+        self.stride = stride
+
+    def __call__(self, count: int) -> None:
+        """Run `count` updates."""
+        import jax
+
+        unfinished: deque[Any] = deque()
+        for i in range(count // self.stride):
+            self.state, metrics = self.step(self.state, self.batches[i % len(self.batches)])
+            unfinished.append(metrics)
+            if len(unfinished) > 2:
+                jax.block_until_ready(unfinished.popleft())
+        jax.block_until_ready(self.state)
+
+
+def bench_loop(repeats: int, steps: int) -> tuple[Times, int]:
+    """The loop as `jaxlm.train` drives it, against the bare step of the same program."""
+    import jax
+
+    from jaxlm.data import Bytes, Text, batches
+    from jaxlm.models.gpt import GPT
+    from jaxlm.parallel import local
+    from jaxlm.train.checkpoint import Checkpoints
+    from jaxlm.train.interrupt import Interrupt
+    from jaxlm.train.loop import Meter, ahead, every, fit
+    from jaxlm.train.run_directory import RunDirectory
+
+    model = GPT(vocab=256, depth=2, width=128, heads=4, context=128)
+    data = Text(path=None, tokenizer=Bytes(), batch=32, length=128).train(seed=0)
+    total = (repeats + 1) * steps
+    init, step, _ = compose(model)
+    bare = Bare(init, step, [data[i] for i in range(8)])
+    place, program = local(), bare.step
+    state = place.init(init, jax.random.key(0))
+    stream = ahead(batches(data, 0, total), place.put)
+    done = 0
+
+    with tempfile.TemporaryDirectory() as folder, Interrupt() as interrupt:
+        home, checkpoints = RunDirectory(folder), Checkpoints(Path(folder) / "checkpoints")
+        hooks = [
+            every(total + 1, lambda state, completed: None),
+            every(total + 1, lambda state, completed: None),
+            lambda state, completed: checkpoints.check(),
+            lambda state, completed: interrupt.signal,
+        ]
+
+        def loop(count: int) -> None:
+            nonlocal state, done
+            meter = Meter(home.append_metrics, 10, done, (32 * 128, "tokens"))
+            state, done, _ = fit(program, state, stream, meter, start=done, stop=done + count, hooks=hooks)
+
+        return alternate({"bare step": bare, "loop": loop}, repeats, steps), 32 * 128
+
+
+def bench_torch(repeats: int, steps: int, threads: int) -> tuple[Times, int] | None:
+    """One step of jaxlm and ten in a program, against eager PyTorch, once both were seen to compute the same loss."""
+    if importlib.util.find_spec("torch") is None:
+        print("PyTorch is not installed, so there is nothing to compare with: pip install torch")
+        return None
+    import torch
+    from torch_gpt import TorchGPT, training_step
+
+    from jaxlm.models.gpt import GPT
+
+    torch.set_num_threads(threads)
+    model, rows = GPT(vocab=65, depth=4, width=128, heads=4, context=64), 12
+    prepared = list(random_batches(10, rows, model.context, model.vocab))
+    init, step, loss = compose(model)
+    alone = Bare(init, step, prepared)
+    ten = Bare(init, compose(model, repeat=10)[1], [tuple(prepared)], stride=10)
+    peer = TorchGPT(model.vocab, model.depth, model.width, model.heads, model.context).load(alone.state.params)
+    tensors = [tuple(torch.from_numpy(batch[name]).long() for name in ("tokens", "targets")) for batch in prepared]
+    check_losses(loss, alone.state, prepared[0], peer(*tensors[0]).item())
+    train = training_step(peer, peak=1e-3, b1=0.9, b2=0.95, decay=0.1, clip=1.0)
+
+    def run(count: int) -> None:
+        for i in range(count):
+            train(*tensors[i % len(tensors)])
+
+    peers: dict[str, Peer] = {"PyTorch eager": run, "jaxlm, single steps": alone, "jaxlm, repeat(step, 10)": ten}
+    return alternate(peers, repeats, steps), rows * model.context
+
+
+def check_losses(loss: Callable[..., Any], state: Any, batch: Any, theirs: float) -> None:
+    """Refuse to compare what does not compute the same."""
+    metrics, _ = loss(state.params, state.variables, batch, state.key, train=False)
+    ours = metrics["loss"].compute()
+    print(f"\nloss on the same weights and batch: jaxlm {ours:.6f}, PyTorch {theirs:.6f}", flush=True)
+    if abs(ours - theirs) > 1e-4:
+        raise SystemExit("error: the losses differ by more than 1e-4, so the two do not compute the same")
+
+
+def random_batches(count: int, rows: int, length: int, vocab: int) -> Iterator[dict[str, Any]]:
+    """Batches of random tokens: the time of a step does not depend on them."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    for _ in range(count):
+        text = random.integers(0, vocab, (rows, length + 1), dtype=np.int32)
+        yield {"tokens": text[:, :-1], "targets": text[:, 1:]}
+
+
+if __name__ == "__main__":
+    main()
