@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -37,13 +38,14 @@ class Pmap:
     def reduce(self, grad: GradFn) -> GradFn:
         """Sum gradients and metrics over devices after differentiation; average the variables.
 
-        Each device draws from `fold_in(key, device index)`.
+        Variables that are whole numbers (counts) take the largest value of all devices instead. Each device draws from
+        `fold_in(key, device index)`.
         """
 
         def reduced(params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array) -> Any:
             key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
             grads, metrics, variables = grad(params, variables, batch, key)
-            return *jax.lax.psum((grads, metrics), AXIS), jax.lax.pmean(variables, AXIS)
+            return *jax.lax.psum((grads, metrics), AXIS), jax.tree.map(_agree, variables)
 
         return reduced
 
@@ -73,3 +75,7 @@ class Pmap:
     def fetch(self, tree: PyTree) -> PyTree:
         """NumPy arrays."""
         return fetch(tree)
+
+
+def _agree(x: jax.Array) -> jax.Array:
+    return jax.lax.pmean(x, AXIS) if jnp.issubdtype(x.dtype, jnp.inexact) else jax.lax.pmax(x, AXIS)

@@ -40,7 +40,8 @@ def grad(loss: LossFn) -> GradFn:
 def split(batch: PyTree, parts: int) -> PyTree:
     """Give every array (B, ...) of a batch a leading axis of micro-batches: (parts, B / parts, ...).
 
-    Micro-batch j takes the examples j, j + parts, ...: of a batch that is sharded over devices each device keeps its own.
+    Micro-batch j takes the examples j, j + parts, ...: of a batch that is sharded over devices each device keeps its
+    own.
     """
 
     def one(x: jax.Array) -> jax.Array:
@@ -76,5 +77,3 @@ def accumulate(grad: GradFn, parts: int) -> GradFn:
         return *sums, variables
 
     return accumulated
-
-

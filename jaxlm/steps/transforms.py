@@ -65,7 +65,8 @@ def _select(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
 def ema(step: StepFn, decay: float) -> StepFn:
     """Keep a running average of the parameters: `ema = decay * ema + (1 - decay) * params` after every update.
 
-    The state must have been started with `ema=True`. Polyak & Juditsky 1992. Law: `ema(step, 0)` follows the parameters.
+    The state must have been started with `ema=True`. Polyak & Juditsky 1992.
+    Law: `ema(step, 0)` follows the parameters.
     """
 
     def averaged(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:

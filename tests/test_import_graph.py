@@ -1,0 +1,179 @@
+"""Who may import whom: the rule of docs/design.md, read from the source."""
+
+import ast
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LIMIT = 300  # lines of a file
+
+# The packages (or files beside them) that each one may import. What is not listed here may not be imported, and a new
+# package has to be entered. `errors` is open to all, and a package to itself.
+MAY_IMPORT = {
+    "errors": set(),
+    "steps": set(),
+    "nn": set(),
+    "models": {"nn"},
+    "losses": {"steps"},
+    "decode": {"steps"},
+    "optim": {"steps"},
+    "data": {"steps"},
+    "parallel": {"steps"},
+    "hub": {"models", "nn", "steps"},
+    "train": {"hub", "parallel", "optim", "data", "decode", "losses", "steps"},
+}
+MAY_IMPORT["ablate"] = MAY_IMPORT["report"] = MAY_IMPORT["train"] | {"train", "models", "nn"}
+MAY_IMPORT["export"] = MAY_IMPORT["serve"] = MAY_IMPORT["ablate"]
+MAY_IMPORT["verbs"] = MAY_IMPORT["ablate"] | {"ablate", "report", "export", "serve"}
+MAY_IMPORT["cli"] = MAY_IMPORT["verbs"] | {"verbs"}
+
+# Every foreign library has one home.
+HOMES = {
+    "flax.linen": {"nn", "models"},
+    "flax.nnx": set(),
+    "optax": {"steps", "optim"},
+    "orbax": {"train"},
+    "tyro": {"train"},
+    "tensorboardX": {"train"},
+    "tensorboard": set(),
+    "rich": {"train", "cli", "verbs"},
+    "grain": {"data"},
+    "tensorflow_datasets": {"data"},
+    "tensorflow": {"data"},
+    "tokenizers": {"data", "hub"},
+    "safetensors": {"hub"},
+    "matplotlib": {"report"},
+    "torch": set(),
+    "pickle": set(),
+}
+
+
+def modules(folder):
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def name_of(file):
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def package_of(module):
+    """jaxlm.steps.update -> steps, jaxlm.cli -> cli, jaxlm -> the empty string."""
+    return [*module.split("."), ""][1]
+
+
+@cache
+def imports(file):
+    """The full names of all that a file imports, wherever it stands in it: modules, and names from modules."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: a relative import"
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def edges():
+    """(file, package, imported package) for every import of jaxlm by another part of it."""
+    for file in modules("jaxlm"):
+        for name in imports(file):
+            package, imported = package_of(name_of(file)), package_of(name)
+            if name.split(".")[0] == "jaxlm" and imported and imported not in (package, "errors"):
+                yield file.relative_to(ROOT), package, imported
+
+
+def has(file, library):
+    return any(name == library or name.startswith(library + ".") for name in imports(file))
+
+
+def test_every_package_is_entered_in_the_rule():
+    packages = {package_of(name_of(file)) for file in modules("jaxlm")} - {""}
+    assert packages <= set(MAY_IMPORT)
+
+
+def test_packages_import_only_those_they_may():
+    assert [edge for edge in edges() if edge[2] not in MAY_IMPORT[edge[1]]] == []
+
+
+def test_the_rule_itself_allows_no_cycle():
+    remaining = {package: set(allowed) for package, allowed in MAY_IMPORT.items()}
+    while remaining:
+        ground = {package for package, allowed in remaining.items() if not allowed & set(remaining)}
+        assert ground, f"a cycle among {sorted(remaining)}"
+        remaining = {package: allowed for package, allowed in remaining.items() if package not in ground}
+
+
+def test_the_package_itself_imports_nothing():
+    assert imports(ROOT / "jaxlm" / "__init__.py") == set()
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_foreign_library_is_imported_only_at_home(library):
+    users = {package_of(name_of(file)) for file in modules("jaxlm") if has(file, library)}
+    assert users <= HOMES[library]
+
+
+@pytest.mark.parametrize("folder", ["experiments", "configs"])
+def test_experiments_and_configs_never_import_each_other(folder):
+    own = {file.stem for parent in ("experiments", "configs", "scripts", "tests") for file in modules(parent)}
+    for file in modules(folder):
+        roots = {name.split(".")[0] for name in imports(file)}
+        assert not roots & ({"experiments", "configs", "scripts", "tests"} | own), file
+
+
+def test_the_library_imports_no_experiment_and_no_test():
+    for file in modules("jaxlm"):
+        roots = {name.split(".")[0] for name in imports(file)}
+        assert not roots & {"experiments", "configs", "scripts", "tests", "pytest", "hypothesis"}, file
+
+
+def test_no_module_is_a_drawer_for_everything():
+    drawers = {"utils", "util", "helpers", "common", "misc"}
+    assert [file for file in modules("jaxlm") if drawers & set(name_of(file).split("."))] == []
+
+
+def test_every_file_fits_a_short_read():
+    folders = ("jaxlm", "experiments", "configs")
+    lengths = {file: len(file.read_text().splitlines()) for folder in folders for file in modules(folder)}
+    assert {str(file): length for file, length in lengths.items() if length > LIMIT} == {}
+
+
+def run(code):
+    """The standard output of a fresh interpreter."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_importing_the_package_or_a_step_loads_no_library_of_the_shell():
+    code = "import sys, jaxlm, jaxlm.steps, jaxlm.losses, jaxlm.parallel, jaxlm.optim; print(*sys.modules)"
+    loaded = set(run(code).split())
+    assert "jaxlm.steps" in loaded
+    heavy = {
+        "orbax.checkpoint",
+        "grain",
+        "tyro",
+        "tensorflow_datasets",
+        "tensorflow",
+        "tokenizers",
+        "tensorboardX",
+    }
+    assert not loaded & (heavy | {"torch", "matplotlib", "jaxlm.train", "jaxlm.data", "jaxlm.models", "jaxlm.nn"})
+
+
+@pytest.mark.slow
+def test_importing_the_package_adds_less_than_half_a_second_to_jax():
+    def seconds(code):
+        started = time.perf_counter()
+        run(code)
+        return time.perf_counter() - started
+
+    pairs = [(seconds("import jax"), seconds("import jax, jaxlm")) for _ in range(3)]
+    without, together = map(min, zip(*pairs, strict=True))
+    assert together - without < 0.5
