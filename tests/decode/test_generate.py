@@ -1,5 +1,5 @@
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +21,17 @@ def make_variables(model):
     return jax.tree.map(lambda x: 10 * x, jax.jit(model.init)(KEY, jnp.zeros((1, 4), jnp.int32)))
 
 
+@partial(jax.jit, static_argnums=0)
+def forward(model, variables, tokens):
+    return model.apply(variables, tokens)
+
+
 def greedy_without_cache(model, variables, prompt, length):
     """Repeated full forwards over a fixed width: causality lets the tokens behind the last one be anything."""
-    forward = jax.jit(model.apply)
     row = np.zeros((1, model.context), np.int32)
     row[0, : len(prompt)] = prompt
     for at in range(len(prompt), len(prompt) + length):
-        row[0, at] = forward(variables, row)[0, at - 1].argmax()
+        row[0, at] = forward(model, variables, row)[0, at - 1].argmax()
     return row[0, len(prompt) : len(prompt) + length].tolist()
 
 
