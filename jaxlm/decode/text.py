@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import jax
 
 from jaxlm.decode.generate import Decoder, generate
+from jaxlm.errors import BadInput
 
 
 class Codec(Protocol):
@@ -39,6 +40,8 @@ def continue_text(
     An empty prompt starts a new document. What does not fit into the model's context is forgotten: past it the text
     goes on, in pieces of half a context, from its last half context. Arguments and errors as for `generate`.
     """
+    if length < 1:
+        raise BadInput(f"length is {length}: ask for at least 1 new token")
     beginning = [tokenizer.separator] if tokenizer.separator is not None else []
     texts = [[*(tokenizer.encode(prompt).tolist() or beginning)] for prompt in prompts]
     sizes = [len(text) for text in texts]
