@@ -49,3 +49,13 @@ def test_statistics_are_float32_and_the_input_dtype_is_returned(kind):
 
 def test_layer_norm_without_bias_has_a_scale_only():
     assert set(LayerNorm(bias=False).init(jax.random.key(0), jnp.ones((2, 4)))["params"]) == {"scale"}
+
+
+@pytest.mark.parametrize("kind", ["layer", "rms"])
+def test_the_formula_of_other_backends_is_the_same_function(monkeypatch, kind):
+    x = 3 + jax.random.normal(jax.random.key(0), (2, 4, 48))
+    norm = make_norm(kind, eps=1e-5, bias=True, name="norm")
+    variables = norm.init(jax.random.key(0), x)
+    here = norm.apply(variables, x)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    np.testing.assert_allclose(norm.apply(variables, x), here, atol=1e-5)
