@@ -1,6 +1,6 @@
 """Train a decoder-only transformer to predict the next token of a text.
 
-    python experiments/language_model.py configs/gpt_stdlib.py [--model.depth 6 ...]
+python experiments/language_model.py configs/gpt_stdlib.py [--model.depth 6 ...]
 """
 
 import jax
@@ -28,9 +28,9 @@ def build(config: Config, place: Placement) -> Experiment:
     grad = steps.accumulate(grad, run.accumulate)
     grad = place.reduce(grad)
     step = steps.update(grad, tx)
-    step = transforms.skip_nonfinite(step, run.skip_limit)
     if run.ema:
         step = transforms.ema(step, run.ema)
+    step = transforms.skip_nonfinite(step, run.skip_limit)
 
     tokens = config.data.batch * config.data.length
     return Experiment(

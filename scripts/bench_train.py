@@ -210,9 +210,9 @@ def bench_torch(repeats: int, steps: int, threads: int) -> tuple[Times, int] | N
         print("PyTorch is not installed, so there is nothing to compare with: pip install torch")
         return None
     import torch
-    from torch_gpt import TorchGPT, training_step
 
     from jaxlm.models.gpt import GPT
+    from torch_gpt import TorchGPT, training_step
 
     torch.set_num_threads(threads)
     model, rows = GPT(vocab=65, depth=4, width=128, heads=4, context=64), 12

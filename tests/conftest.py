@@ -1,4 +1,4 @@
-"""Four simulated devices, strict promotion, compiled programs kept between tests, real data where the environment names it."""
+"""Four simulated devices, strict promotion, compiled programs kept, real data where the environment names it."""
 
 import os
 import sys

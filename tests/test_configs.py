@@ -2,7 +2,7 @@
 
 The golden losses stand in tests/golden. A refactor must not move them; a change that means to writes them anew:
 
-    JAXLM_WRITE_GOLDEN=1 python3 scripts/venv.py --extras dev pytest tests/test_configs.py
+    JAXLM_WRITE_GOLDEN=1 python3 scripts/env.py --extras dev pytest tests/test_configs.py
 """
 
 import json

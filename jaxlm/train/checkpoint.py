@@ -1,8 +1,9 @@
 """Sealed checkpoints: Orbax writes them, a manifest of digests says that they are whole.
 
-Orbax saves asynchronously and puts a finished folder in place by a rename, but a flipped bit restores silently, a dtype is
-cast silently, and some of its files are not fsynced. So every checkpoint gets a seal, written last: the SHA-256 of each
-file and the shape and dtype of each leaf. Only sealed checkpoints are restored or counted when old ones are removed.
+Orbax saves asynchronously and puts a finished folder in place by a rename, but a flipped bit restores silently, a
+dtype is cast silently, and some of its files are not fsynced. So every checkpoint gets a seal, written
+last: the SHA-256 of each file and the shape and dtype of each leaf. Only sealed checkpoints are restored, or counted
+when old ones are removed.
 """
 
 import errno
@@ -189,7 +190,7 @@ class Checkpoints:
 
 
 def digests(state: dict[str, Any]) -> dict[str, str]:
-    """SHA-256 of the bytes of every group of leaves of a state ("params", "opt_state", ...), leaf order and names included."""
+    """SHA-256 of every group of leaves of a state ("params", "opt_state", ...): names, shapes, dtypes and bytes."""
     groups = {}
     for name, group in state.items():
         total = hashlib.sha256()

@@ -17,10 +17,12 @@ class Run:
 
     steps: optimizer updates in all.    seed: root of initialisation, dropout and data order.
     accumulate: micro-batches of a batch.    repeat: updates in one compiled program.
-    ema: decay of the average of the parameters, 0 for none.    skip_limit: non-finite updates in a row that end the run.
+    ema: decay of the average of the parameters, 0 for none.
+    skip_limit: non-finite updates in a row that end the run.
     dtype: what the forward and backward pass compute in; parameters stay float32.
     log_every, eval_every, save_every: in updates; 0 is only at the end.
-    keep_last, keep_best: checkpoints kept, newest and best by `metric`.    maximize: whether more of `metric` is better.
+    keep_last, keep_best: checkpoints kept, newest and best by `metric`.
+    maximize: whether more of `metric` is better.
     patience: evaluations without a better `metric` that stop the run, or None.
     directory: where the run lives; the default is runs/<config file>-<digest of the config>.
     """
@@ -53,7 +55,8 @@ class Run:
         for name in ("steps", "log_every", "eval_every", "save_every"):
             if getattr(self, name) % self.repeat:
                 raise BadInput(
-                    f"run.{name} {getattr(self, name)} is not a multiple of run.repeat {self.repeat}: change one of them"
+                    f"run.{name} {getattr(self, name)} is not a multiple of run.repeat {self.repeat}: "
+                    "change one of them"
                 )
         if not 0 <= self.ema < 1:
             raise BadInput(f"run.ema is {self.ema}: a decay lies in [0, 1)")
@@ -100,14 +103,15 @@ def load(path: str | Path) -> Any:
 def load_module(path: str | Path) -> Any:
     """Execute a Python file as a module of its own."""
     spec = importlib.util.spec_from_file_location(f"jaxlm_file_{Path(path).stem}", path)
-    assert spec is not None and spec.loader is not None, path
+    if spec is None or spec.loader is None:
+        raise BadInput(f"{path} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def override(config: Any, words: list[str], program: str = "") -> Any:
-    """Change fields of a config by command-line words, as `--model.depth 6`; exits with 2 and a message on a wrong word."""
+    """Change fields of a config by words, as `--model.depth 6`; a wrong word exits with 2 and a message."""
     import tyro
 
     return tyro.cli(

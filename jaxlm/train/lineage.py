@@ -15,7 +15,7 @@ import jax
 
 
 def fingerprint(place: Any) -> dict[str, Any]:
-    """What the bits of a run depend on beside its config: chip, versions, flags, device count, usable cores, placement."""
+    """What the bits of a run depend on beside its config and data: chip, versions, flags, devices, cores, placement."""
     device = jax.devices()[0]
     return {
         "platform": device.platform,

@@ -1,4 +1,4 @@
-"""What a run tells while it runs: a bar on a terminal, plain lines elsewhere, TensorBoard events where it is installed."""
+"""What a run tells while it runs: a bar on a terminal, plain lines elsewhere, TensorBoard events if installed."""
 
 import sys
 from pathlib import Path

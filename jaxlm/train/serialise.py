@@ -50,7 +50,7 @@ def from_json(value: Any) -> Any:
 def own_fields(cls: Any) -> list[str]:
     """The fields that the author of a dataclass declared, without those that Linen adds."""
     names = [field.name for field in dataclasses.fields(cls) if field.init]
-    return [name for name in names if name not in LINEN_FIELDS] if LINEN_FIELDS <= set(names) else names
+    return [name for name in names if name not in LINEN_FIELDS] if set(names) >= LINEN_FIELDS else names
 
 
 def flatten(value: Any, path: str = "") -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_no_logit_depends_on_a_later_token(model):
         table = vectors.reshape(-1, model.width)
         rows = jnp.arange(len(table)).reshape(batch.shape)
         wide = model.clone(vocab=len(table), tied=False)
-        head = {"kernel": jnp.ones((model.width, len(table))) * jnp.arange(len(table))[None]}
+        head = {"kernel": jax.random.normal(jax.random.key(7), (model.width, len(table)))}
         params = {**variables["params"], "embed": {"embedding": table}, "head": head}
         return jnp.square(forward(wide, {"params": params}, rows)[:, t]).sum()
 
@@ -77,11 +77,11 @@ def test_packed_rows_equal_the_documents_alone(model):
     row = jnp.concatenate([first, second, jnp.zeros((1, 3), jnp.int32)], axis=1)
     segments = jnp.array([[1] * 4 + [2] * 5 + [0] * 3])
     packed = forward(model, variables, row, segments=segments)
-    np.testing.assert_allclose(packed[:, :4], forward(model, variables, first), atol=1e-5)
-    np.testing.assert_allclose(packed[:, 4:9], forward(model, variables, second), atol=1e-5)
+    np.testing.assert_allclose(packed[:, :4], forward(model, variables, first), atol=1e-4)
+    np.testing.assert_allclose(packed[:, 4:9], forward(model, variables, second), atol=1e-4)
     positions = jnp.array([[0, 1, 2, 3, 0, 1, 2, 3, 4, 0, 1, 2]])
     given = forward(model, variables, row, segments=segments, positions=positions)
-    np.testing.assert_allclose(packed, given, atol=1e-6)
+    np.testing.assert_allclose(packed, given, atol=1e-5)
 
 
 @every_variant
@@ -91,7 +91,7 @@ def test_a_cache_filled_in_pieces_equals_no_cache(model):
     for piece in (batch[:, :6], batch[:, 6:7], batch[:, 7:]):
         logits, cache = forward(model, variables, piece, cache=cache)
         pieces.append(logits)
-    np.testing.assert_allclose(jnp.concatenate(pieces, axis=1), forward(model, variables, batch), atol=2e-5)
+    np.testing.assert_allclose(jnp.concatenate(pieces, axis=1), forward(model, variables, batch), atol=1e-4)
     assert cache.filled == 10
 
 
@@ -103,8 +103,8 @@ def test_prompts_padded_on_the_left_equal_single_prompts(model):
     prefill, cache = forward(model, variables, batch[:, :8], cache=cache)
     rest, _ = forward(model, variables, batch[:, 8:], cache=cache)
     logits = jnp.concatenate([prefill, rest], axis=1)
-    np.testing.assert_allclose(logits[1:, 4:], forward(model, variables, short), atol=2e-5)
-    np.testing.assert_allclose(logits[:1], forward(model, variables, batch[:1]), atol=2e-5)
+    np.testing.assert_allclose(logits[1:, 4:], forward(model, variables, short), atol=1e-4)
+    np.testing.assert_allclose(logits[:1], forward(model, variables, batch[:1]), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_grouped_queries_equal_full_heads_with_repeated_kernels():
         return full.reshape(*leaf.shape[:-1], 48)
 
     full = jax.tree.map_with_path(lambda path, x: repeat(x) if "qkv" in jax.tree_util.keystr(path) else x, variables)
-    np.testing.assert_allclose(forward(grouped, variables, tokens()), forward(SMALL, full, tokens()), atol=1e-5)
+    np.testing.assert_allclose(forward(grouped, variables, tokens()), forward(SMALL, full, tokens()), atol=1e-4)
 
 
 @every_variant

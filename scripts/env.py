@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Run a command of this project in its own virtual environment, which is made on first use.
 
-    python3 scripts/venv.py python experiments/language_model.py configs/gpt_stdlib.py
-    python3 scripts/venv.py --extras dev pytest
+    python3 scripts/env.py python experiments/language_model.py configs/gpt_stdlib.py
+    python3 scripts/env.py --extras dev pytest
 
 Needs only Python 3.11 or newer with pip. The environment is `.venv` beside the project; it is brought up to date when
 pyproject.toml has changed or an extra is asked for that it lacks. pip's own variables apply (PIP_CONSTRAINT, ...).
@@ -25,7 +25,7 @@ STAMP = ENVIRONMENT / "jaxlm.json"
 def main() -> None:
     """Parse, prepare, and become the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--extras", default="", help="comma-separated extras of pyproject.toml, such as dev,tensorboard")
+    parser.add_argument("--extras", default="", help="extras of pyproject.toml, comma-separated: dev,tensorboard")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run; nothing: only prepare the environment")
     words = parser.parse_args()
     prepare({extra for extra in words.extras.split(",") if extra})
