@@ -27,8 +27,10 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the layer to [b, t, w]."""
         b, t, w = x.shape
-        heads = (z.view(b, t, self.heads, -1).transpose(1, 2) for z in self.qkv(self.attention_norm(x)).split(w, dim=2))
-        y = F.scaled_dot_product_attention(*heads, is_causal=True)
+        q, k, v = (
+            z.view(b, t, self.heads, -1).transpose(1, 2) for z in self.qkv(self.attention_norm(x)).split(w, dim=2)
+        )
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.output(y.transpose(1, 2).reshape(b, t, w))
         return x + self.down(F.gelu(self.up(self.feed_forward_norm(x)), approximate="tanh"))
 
