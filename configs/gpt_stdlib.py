@@ -12,14 +12,14 @@ from jaxlm.parallel import Place
 from jaxlm.train import Config, Run
 
 config = Config(
-    model=GPT(vocab=256, depth=4, width=256, heads=4, context=128),
-    data=Text(path=None, tokenizer=Bytes(), batch=32, length=128),
-    optim=AdamW(peak=3e-3, warmup=100, decay=0.1, clip=1.0),
+    model=GPT(vocab=256, depth=4, width=192, heads=4, context=128),
+    data=Text(path=None, tokenizer=Bytes(), batch=16, length=128, eval_batch=64, eval_share=0.02),
+    optim=AdamW(peak=2e-3, warmup=100, decay=0.1, clip=1.0),
     place=Place(),
     run=Run(steps=1000, eval_every=200, save_every=200, seed=0),
 )
 
 ablations = {
     "no warm-up": ("--optim.warmup", "0"),
-    "half width": ("--model.width", "128"),
+    "half width": ("--model.width", "96"),
 }

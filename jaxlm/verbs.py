@@ -50,7 +50,7 @@ def doctor() -> int:
     if jax.default_backend() == "cpu":
         print("no accelerator: for NVIDIA GPUs pip install 'jax[cuda13]', for TPUs 'jax[tpu]'")
         if "hugetlb" not in os.environ.get("GLIBC_TUNABLES", ""):
-            print("slow memory: GLIBC_TUNABLES=glibc.malloc.hugetlb=1 before the command speeds up training on CPUs")
+            print("slow memory: start commands through scripts/env.py, which sets GLIBC_TUNABLES for training on CPUs")
     for name, (purpose, remedy) in OPTIONAL.items():
         if importlib.util.find_spec(name) is None:
             print(f"optional {name} is not installed, for {purpose}: {remedy}")

@@ -20,6 +20,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 STAMP = ENVIRONMENT / "jaxlm.json"
+# Huge pages, and memory that is kept instead of given back: fresh pages are what memory-bound operations on a CPU wait
+# for (scripts/bench_train.py measures it). glibc reads this before a process starts.
+ALLOCATOR = ":".join(
+    f"glibc.malloc.{setting}" for setting in ("hugetlb=1", "mmap_threshold=1073741824", "trim_threshold=4294967296")
+)
 
 
 def main() -> None:
@@ -31,8 +36,7 @@ def main() -> None:
     prepare({extra for extra in words.extras.split(",") if extra})
     if not words.command:
         return
-    # Huge pages halve the time of memory-bound operations on CPUs; glibc reads this before a process starts.
-    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    os.environ.setdefault("GLIBC_TUNABLES", ALLOCATOR)
     programs = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
     os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
     os.environ["VIRTUAL_ENV"] = str(ENVIRONMENT)
