@@ -65,7 +65,8 @@ def test_a_longer_run_says_how_the_learning_rate_moves(whole, tmp_path, monkeypa
     run_main(monkeypatch, *STDLIB, *words)
     told = [line for line in capsys.readouterr().out.splitlines() if "run.steps 20 is now 30" in line]
     assert len(told) == 1
-    assert "0.0003" in told[0]  # where the old curve ended
+    assert "falling to 0.0002 at 20; it is now" in told[0]
+    assert told[0].endswith("falling to 0.0002 at 30")
 
 
 def start(directory, *words):

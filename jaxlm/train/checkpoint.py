@@ -101,11 +101,8 @@ class Checkpoints:
     def _explain(self, step: int, error: BaseException) -> BadInput:
         last = self.steps()
         kept = f"the checkpoint at update {last[-1]} is intact" if last else "no earlier checkpoint exists"
-        reason = (
-            "the disk is full" if _is_full(error) else f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
-        )
         return BadInput(
-            f"the checkpoint at update {step} could not be written to {self.directory}: {reason}; {kept}: "
+            f"the checkpoint at update {step} could not be written to {self.directory}: {reason(error)}; {kept}: "
             "make room and run the same command again"
         )
 
@@ -201,6 +198,11 @@ def digests(state: dict[str, Any]) -> dict[str, str]:
             total.update(jax.device_get(leaf).tobytes())
         groups[name] = total.hexdigest()
     return groups
+
+
+def reason(error: BaseException) -> str:
+    """Why writing failed, in a few words."""
+    return "the disk is full" if _is_full(error) else f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
 
 
 def _is_full(error: BaseException | None) -> bool:

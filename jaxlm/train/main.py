@@ -15,7 +15,7 @@ from jaxlm.errors import BadInput
 from jaxlm.parallel import Placement
 from jaxlm.steps import compute
 from jaxlm.steps.transforms import repeat
-from jaxlm.train.checkpoint import Checkpoints
+from jaxlm.train.checkpoint import Checkpoints, reason
 from jaxlm.train.config import Run, parse
 from jaxlm.train.experiment import Build, Experiment
 from jaxlm.train.interrupt import Interrupt
@@ -71,7 +71,9 @@ def train(build: Build, config: Any, directory: str | Path) -> Any:
             training.moved = (build(before, place).learning_rate, before.run.steps)
         return training.run()
     except OSError as error:
-        raise BadInput(f"{error.strerror or error} ({error.filename or home.path}): mend that and go on") from error
+        raise BadInput(
+            f"{reason(error)} ({error.filename or home.path}): mend that and run the same command again"
+        ) from error
     finally:
         home.close()
 
@@ -167,15 +169,15 @@ class Training:
             lambda state, completed: self.checkpoints.check(),
             lambda state, completed: interrupt.signal,
         ]
-        state, completed, reason = fit(
+        state, completed, why = fit(
             program, state, grouped, self.meter, start=start, stop=stop, stride=stride, hooks=hooks
         )
-        if reason is not None and reason == interrupt.signal:
+        if why is not None and why == interrupt.signal:
             self.save(state, completed)
             self.checkpoints.wait()
-            self.say(f"{reason}: saved at update {completed} of {stop}; go on with: {command()}")
+            self.say(f"{why}: saved at update {completed} of {stop}; go on with: {command()}")
             return state
-        self.finish(state, completed, reason)
+        self.finish(state, completed, why)
         return state
 
     def compile(self, program: Any, state: Any, batch: Any) -> Any:
@@ -185,7 +187,7 @@ class Training:
         self.say(f"compiled in {time.perf_counter() - began:.1f} s")
         return compiled
 
-    def finish(self, state: Any, completed: int, reason: str | None) -> None:
+    def finish(self, state: Any, completed: int, why: str | None) -> None:
         """Evaluate and save at the end unless that was just done, and show the result."""
         if self.latest[0] != completed or not self.latest[1]:
             self.evaluation(state, completed)
@@ -194,8 +196,8 @@ class Training:
         if completed not in self.checkpoints.steps():
             self.save(state, completed)
         self.checkpoints.wait()
-        if reason is not None:
-            self.say(reason)
+        if why is not None:
+            self.say(why)
         if self.experiment.preview is not None:
             self.say(self.experiment.preview(state))
         self.say(f"run: {self.home.path}")
