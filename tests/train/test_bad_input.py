@@ -12,7 +12,7 @@ from whole_path import ROOT, final_bits, run_fails, run_main, shrunk
 
 CASES = {
     "heads do not divide": (("--model.heads", "3"), "model.heads 3 does not divide model.width 16"),
-    "rows longer than the text": (("--data.path", "SHORT"), "rows of 16 tokens need 17, and the training text has 1"),
+    "rows longer than the text": (("--data.path", "SHORT", "--data.eval-share", "0.1"), "rows of 16 tokens need 17"),
     "text too short for a batch": (("--data.path", "LITTLE"), "a batch of 8 rows is larger than the 5 rows"),
     "text missing": (("--data.path", "nowhere.txt"), "nowhere.txt"),
     "text empty": (("--data.path", "EMPTY"), "empty"),
@@ -34,7 +34,7 @@ CASES = {
 def test_what_cannot_run_is_told_in_one_line_before_anything_is_written(name, tmp_path, monkeypatch, capsys):
     words, told = CASES[name]
     texts = {
-        "SHORT": b"twelve bytes",
+        "SHORT": b"seventeen bytes..",
         "LITTLE": b"twenty bytes of text" * 5,
         "EMPTY": b"",
         "LATIN": "caf\xe9 ".encode("latin-1") * 500,
