@@ -31,7 +31,7 @@ def fingerprint(place: Any) -> dict[str, Any]:
     }
 
 
-def session(place: Any, data: dict[str, str], seed: int) -> dict[str, Any]:
+def describe(place: Any, data: dict[str, str], seed: int) -> dict[str, Any]:
     """One start of a run, as lineage.json keeps it."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

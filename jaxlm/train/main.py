@@ -19,7 +19,7 @@ from jaxlm.train.checkpoint import Checkpoints, reason
 from jaxlm.train.config import Run, parse
 from jaxlm.train.experiment import Build, Experiment
 from jaxlm.train.interrupt import Interrupt
-from jaxlm.train.lineage import command, session
+from jaxlm.train.lineage import command, describe
 from jaxlm.train.loop import Meter, ahead, every, fit, measure
 from jaxlm.train.progress import Progress, brief, progress, tensorboard, utilisation
 from jaxlm.train.run_directory import RunDirectory, default_directory
@@ -64,12 +64,13 @@ def train(build: Build, config: Any, directory: str | Path) -> Any:
     home = RunDirectory(directory)
     data = {"train": experiment.train_data.fingerprint(), "eval": experiment.eval_data.fingerprint()}
     before = home.check(config, data)
+    check_length(home, config.run)
     try:
-        home.begin(config, session(place, data, config.run.seed), Path(inspect.getfile(build)), experiment.artefacts)
-        training = Training(experiment, config.run, place, home)
+        home.begin(config, describe(place, data, config.run.seed), Path(inspect.getfile(build)), experiment.artefacts)
+        session = Session(experiment, config.run, place, home)
         if before is not None and before.run.steps != config.run.steps:
-            training.moved = (build(before, place).learning_rate, before.run.steps)
-        return training.run()
+            session.moved = (build(before, place).learning_rate, before.run.steps)
+        return session.run()
     except OSError as error:
         raise BadInput(
             f"{reason(error)} ({error.filename or home.path}): mend that and run the same command again"
@@ -79,7 +80,7 @@ def train(build: Build, config: Any, directory: str | Path) -> Any:
 
 
 def check_shapes(experiment: Experiment, run: Run, place: Placement) -> None:
-    """Trace the step without running it, so that what does not fit is told before anything is written."""
+    """Check batches and trace the initialisation, so that what does not fit is told before anything is written."""
     for name, data, parts in (("train", experiment.train_data, run.accumulate), ("eval", experiment.eval_data, 1)):
         size = len(next(iter(data[0].values())))
         if size % (parts * place.devices):
@@ -90,8 +91,18 @@ def check_shapes(experiment: Experiment, run: Run, place: Placement) -> None:
     jax.eval_shape(experiment.init, jax.random.key(run.seed))
 
 
-class Training:
-    """One session of a run: what the loop needs, in the order it is needed."""
+def check_length(home: RunDirectory, run: Run) -> None:
+    """Raise BadInput where a run has more updates already than are asked for."""
+    steps = Checkpoints(home.checkpoints).steps()
+    if steps and steps[-1] > run.steps:
+        raise BadInput(
+            f"{home.path} has {steps[-1]} updates already, more than run.steps {run.steps}: "
+            "raise --run.steps or give another --run.directory"
+        )
+
+
+class Session:
+    """One session of a run, from its start or a checkpoint to its end or a signal: what the hooks share."""
 
     def __init__(self, experiment: Experiment, run: Run, place: Placement, home: RunDirectory):
         self.experiment, self.settings, self.place, self.home = experiment, run, place, home
@@ -105,17 +116,12 @@ class Training:
         state, start = self.begin()
         stop = self.settings.steps
         self.trained_from = start
-        if start > stop:
-            raise BadInput(
-                f"{self.home.path} has {start} updates already, more than run.steps {stop}: "
-                "raise --run.steps or give another --run.directory"
-            )
         self.home.truncate_metrics(start)
         self.latest = (start, self.home.evaluation_at(start))
         self.shown = [progress(stop, start), *tensorboard(self.home.path / "tensorboard", start)]
         try:
             with Interrupt() as interrupt:
-                return self.session(state, start, stop, interrupt)
+                return self.train(state, start, stop, interrupt)
         finally:
             self.checkpoints.close()
             for shown in self.shown:
@@ -148,7 +154,7 @@ class Training:
             f"falling to {float(new(now)):.3g} at {now}"
         )
 
-    def session(self, state: Any, start: int, stop: int, interrupt: Interrupt) -> Any:
+    def train(self, state: Any, start: int, stop: int, interrupt: Interrupt) -> Any:
         """Train from `start` to `stop` or to a signal."""
         settings, place, experiment = self.settings, self.place, self.experiment
         from jaxlm.data.loader import batches
@@ -173,8 +179,7 @@ class Training:
             program, state, grouped, self.meter, start=start, stop=stop, stride=stride, hooks=hooks
         )
         if why is not None and why == interrupt.signal:
-            self.save(state, completed)
-            self.checkpoints.wait()
+            self.ensure_saved(state, completed)
             self.say(f"{why}: saved at update {completed} of {stop}; go on with: {command()}")
             return state
         self.finish(state, completed, why)
@@ -193,9 +198,7 @@ class Training:
             self.evaluation(state, completed)
         elif self.trained_from == completed:
             self.say(brief(*self.latest))
-        if completed not in self.checkpoints.steps():
-            self.save(state, completed)
-        self.checkpoints.wait()
+        self.ensure_saved(state, completed)
         if why is not None:
             self.say(why)
         if self.experiment.preview is not None:
@@ -228,6 +231,13 @@ class Training:
         self.meter.flush()
         metrics = self.latest[1] if self.latest[0] == completed else {}
         self.meter.aside(lambda: self.checkpoints.save(completed, state, metrics))
+
+    def ensure_saved(self, state: Any, completed: int) -> None:
+        """Wait for a sealed checkpoint of this update, and make it if no hook did."""
+        self.checkpoints.wait()
+        if completed not in self.checkpoints.steps():
+            self.save(state, completed)
+            self.checkpoints.wait()
 
     def record(self, completed: int, metrics: dict[str, float]) -> None:
         """Write a record of training."""

@@ -94,6 +94,7 @@ def test_a_directory_of_another_config_is_refused(trained, monkeypatch, capsys):
 def test_fewer_steps_than_there_are_is_refused(trained, monkeypatch, capsys):
     error = run_fails(monkeypatch, capsys, *shrunk(), "--run.directory", str(trained), "--run.steps", "10")
     assert "has 20 updates already, more than run.steps 10" in error
+    assert RunDirectory(trained).config().run.steps == 20
 
 
 def test_a_damaged_checkpoint_is_named_and_training_goes_on_from_the_one_before(tmp_path, monkeypatch, capsys):
