@@ -1,6 +1,7 @@
 """`jaxlm VERB`: verbs over run directories. The command line is read before anything heavy is imported."""
 
 import argparse
+import os
 import sys
 
 
@@ -17,6 +18,9 @@ def main() -> None:
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # the reader has seen enough, as in `jaxlm info RUN | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
 
 
 def parser() -> argparse.ArgumentParser:
