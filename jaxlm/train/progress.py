@@ -46,12 +46,17 @@ def brief(step: int, metrics: dict[str, float]) -> str:
             words.append(f"{label if kind == 'train' else name} {value:.4g}")
     if "time/step" in metrics:
         words.append(f"{metrics['time/step'] * 1e3:.3g} ms/step")
-    words += [f"{v:,.0f} {k[5:-11]}/s" for k, v in metrics.items() if k.endswith("_per_second")]
+    return "  ".join(words + speed(metrics))
+
+
+def speed(metrics: dict[str, float]) -> list[str]:
+    """Throughput, waiting for data, and utilisation where it is known."""
+    words = [f"{v:,.0f} {k[5:-11]}/s" for k, v in metrics.items() if k.endswith("_per_second")]
     if "time/data_wait" in metrics:
         words.append(f"data wait {metrics['time/data_wait']:.1%}")
     if "time/mfu" in metrics:
         words.append(f"MFU {metrics['time/mfu']:.1%}")
-    return "  ".join(words)
+    return words
 
 
 class Lines:
@@ -76,18 +81,18 @@ class Bar:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
-        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        columns = (BarColumn(12), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
         self._bar = RichProgress(*columns)
         self._task = self._bar.add_task("", total=total, completed=start)
         self._bar.start()
 
     def record(self, step: int, metrics: dict[str, float]) -> None:
         """Move the bar; evaluations stay on the screen as lines."""
-        text = brief(step, metrics)
         if any(name.startswith("eval/") for name in metrics):
-            self.say(text)
+            self.say(brief(step, metrics))
         else:
-            self._bar.update(self._task, completed=step, description=text.split("  ", 1)[-1])
+            words = [f"loss {metrics['train/loss']:.4g}", *speed(metrics)]
+            self._bar.update(self._task, completed=step, description="  ".join(words))
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
