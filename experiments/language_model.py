@@ -42,6 +42,7 @@ def build(config: Config, place: Placement) -> Experiment:
         units=(tokens, "tokens"),
         flops=tokens * config.model.flops_per_token(config.data.length),
         learning_rate=config.optim.schedule(run.steps),
+        start=config.start,
         preview=lambda state: preview(config, tokenizer, state),
         artefacts={"tokenizer.json": tokenizer.to_json()},
     )
@@ -50,9 +51,9 @@ def build(config: Config, place: Placement) -> Experiment:
 def preview(config: Config, tokenizer: Tokenizer, state: steps.TrainState) -> str:
     """A short sample that continues the beginning of the evaluation text."""
     tokens = config.data.eval()[0]["tokens"][0, : config.data.length // 4]
-    params = state.params if state.ema is None else state.ema
+    variables = steps.evaluated(state.params, state.variables, state.ema)
     prompt, key = tokenizer.decode(tokens), jax.random.fold_in(state.key, state.step)
-    (text,) = continue_text(config.model, {"params": params}, tokenizer, [prompt], key, length=200, temperature=0.8)
+    (text,) = continue_text(config.model, variables, tokenizer, [prompt], key, length=200, temperature=0.8)
     return f"sample: {prompt}|{text}"
 
 

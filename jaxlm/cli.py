@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Parse the verb, run it, exit with its code: 2 and one line on bad input."""
     words, rest = parser().parse_known_args()
-    if rest and words.verb != "verify-resume":
+    if rest and words.verb not in ("verify-resume", "crossval", "ablate"):
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     from jaxlm import verbs
     from jaxlm.errors import BadInput
@@ -25,7 +25,10 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The verbs and their options."""
-    root = argparse.ArgumentParser(prog="jaxlm", description="Look at, sample from, evaluate and verify runs.")
+    root = argparse.ArgumentParser(
+        prog="jaxlm",
+        description="Look at, sample from, predict with, evaluate, cross-validate, ablate and verify runs.",
+    )
     verbs = root.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     verbs.add_parser("doctor", help="tell versions and devices, what is missing and how to get it")
@@ -46,6 +49,53 @@ def parser() -> argparse.ArgumentParser:
     evaluate = verbs.add_parser("eval", help="evaluate a run's checkpoint on all of its evaluation data")
     evaluate.add_argument("run", metavar="RUN", help="a run directory")
     evaluate.add_argument("--step", type=int, default=None, help="the checkpoint (default: the newest)")
+
+    evaluate.add_argument("--report", action="store_true", help="also precision, recall and F1 of each class")
+
+    predict = verbs.add_parser("predict", help="tell what image files show, with a run's classifier")
+    predict.add_argument("run", metavar="RUN", help="a run directory")
+    predict.add_argument("files", metavar="FILE", nargs="+", help="image files")
+    predict.add_argument("--top", type=int, default=1, help="classes told for each file (default 1)")
+    predict.add_argument("--json", action="store_true", help="JSON lines instead of a table")
+    predict.add_argument("--skip-broken", action="store_true", help="go on past files that cannot be read")
+    predict.add_argument("--step", type=int, default=None, help="the checkpoint (default: the newest)")
+
+    crossval = verbs.add_parser(
+        "crossval",
+        help="train on all folds but one, for every fold, and tell a metric's mean",
+        epilog="Further words are overrides of the config, as --run.steps 100.",
+    )
+    crossval.add_argument("experiment", metavar="EXPERIMENT", help="an experiment file")
+    crossval.add_argument("config", metavar="CONFIG", help="a config file")
+    crossval.add_argument("--folds", type=int, default=5, help="stratified by class (default 5)")
+    crossval.add_argument("--metric", default=None, help="the metric told (default: the config's run.metric)")
+    crossval.add_argument("--directory", default=None, help="where the folds' runs live (default: under runs/)")
+
+    ablate = verbs.add_parser(
+        "ablate",
+        help="train a config and changes of it at the same seeds, and tell which is better",
+        epilog="The changes are the `ablations` of the config file and those of --vary. Further words are overrides of "
+        "the config, as --run.steps 100. The same command again goes on where it stopped.",
+    )
+    ablate.add_argument("experiment", metavar="EXPERIMENT", help="an experiment file")
+    ablate.add_argument("config", metavar="CONFIG", help="a config file")
+    ablate.add_argument("--seeds", type=int, required=True, help="of every arm, counted up from run.seed")
+    ablate.add_argument(
+        "--vary", action="append", default=[], metavar="FIELD=V,V", help="values of a field; may be given again"
+    )
+    mode = ablate.add_mutually_exclusive_group()
+    for name, told in (
+        ("one-at-a-time", "every value alone against the base (default)"),
+        ("grid", "every combination of the fields of --vary"),
+        ("leave-one-out", "all changes at once, and all but one"),
+    ):
+        mode.add_argument(f"--{name}", dest="mode", action="store_const", const=name, help=told)
+    ablate.set_defaults(mode="one-at-a-time")
+    ablate.add_argument("--metric", default=None, help="of the table (default: the config's run.metric)")
+    ablate.add_argument(
+        "--better", choices=("larger", "smaller"), help="which values are better (default: from the config or the name)"
+    )
+    ablate.add_argument("--directory", default=None, help="of cells and table (default: under runs/ablations/)")
 
     verify = verbs.add_parser(
         "verify-resume",

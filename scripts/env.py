@@ -37,6 +37,8 @@ def main() -> None:
     if not words.command:
         return
     os.environ.setdefault("GLIBC_TUNABLES", ALLOCATOR)
+    # On some processors XLA logs pages of features, as errors, whenever it loads a compiled program that was kept.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     programs = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
     os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
     os.environ["VIRTUAL_ENV"] = str(ENVIRONMENT)

@@ -8,6 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # LLVM's optimisations are half of the time that tiny programs take; the slow tests go without this flag (.ci/run).
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as scripts/env.py has it
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 

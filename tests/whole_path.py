@@ -4,7 +4,10 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from jaxlm.train import main
 from jaxlm.train.checkpoint import Checkpoints, digests
@@ -20,6 +23,30 @@ SHORT = "--optim.warmup 2 --run.steps 20 --run.log-every 1 --run.eval-every 10 -
 def shrunk(text: Path | str | None = TEXT) -> list[str]:
     """Override words that make a language model's config tiny, on a given text."""
     return [*TINY, *SHORT, *(() if text is None else ("--data.path", str(text)))]
+
+
+def digits(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """400 of scikit-learn's real digits in colour, uint8 [400, size, size, 3], and their labels."""
+    found = load_digits()
+    images = np.round(found.images[:400] * (255 / 16)).astype(np.uint8)
+    places = np.arange(size) * 8 // size
+    return np.repeat(images[:, places][:, :, places][..., None], 3, axis=-1), found.target[:400]
+
+
+def write_arrays(folder: Path, size: int) -> None:
+    """train.npz and test.npz of digits, as `ArrayImages` reads them."""
+    images, labels = digits(size)
+    np.savez(folder / "train.npz", images=images[:320], labels=labels[:320])
+    np.savez(folder / "test.npz", images=images[320:], labels=labels[320:])
+
+
+def write_folder(folder: Path, count: int = 400) -> None:
+    """A folder of PNG files of digits with a sub-folder for each class, under `train` and `val`."""
+    images, labels = digits(16)
+    for number, (image, label) in enumerate(zip(images[:count], labels[:count], strict=True)):
+        place = folder / ("val" if number % 5 == 0 else "train") / f"digit {label}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{number:03}.png")
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, experiment: str, config: str | Path, *words: str) -> None:

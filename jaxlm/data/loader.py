@@ -4,6 +4,8 @@ import logging
 from collections.abc import Iterator
 from types import ModuleType
 
+import numpy as np
+
 from jaxlm.data.protocol import Batch, Data
 
 
@@ -31,7 +33,8 @@ def batches(
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=buffer))
     iterator = iter(dataset)
     try:
-        yield from iterator
+        for batch in iterator:  # a worker's arrays lie in memory that it shares, which must be given back: copy them
+            yield {name: np.array(values) for name, values in batch.items()} if workers else batch
     finally:
         iterator.close()
 

@@ -54,34 +54,41 @@ def segment_mask(segments_BT: jax.Array) -> jax.Array:
 
 
 def attend(
-    query_BTNH: jax.Array, key_BSKH: jax.Array, value_BSKH: jax.Array, mask_B1TS: jax.Array | None = None
+    query_BTNH: jax.Array,
+    key_BSKH: jax.Array,
+    value_BSKH: jax.Array,
+    mask_B1TS: jax.Array | None = None,
+    *,
+    causal: bool = True,
 ) -> jax.Array:
     """softmax(Q K' / sqrt(H)) V per head, [B, T, N, H] (Vaswani et al. 2017, equation 1); softmax in float32.
 
-    N must be a multiple of K; each key head serves N/K neighbouring query heads (Ainslie et al. 2023). Attention is
-    causal where `mask_B1TS` is None; a mask must bring its own causality.
+    N must be a multiple of K; each key head serves N/K neighbouring query heads (Ainslie et al. 2023). Where
+    `mask_B1TS` is None, attention is causal, or else to all keys; a mask must bring its own causality.
     """
     return jax.nn.dot_product_attention(
         query_BTNH,
         key_BSKH,
         value_BSKH,
         mask=mask_B1TS,
-        is_causal=mask_B1TS is None,
+        is_causal=causal and mask_B1TS is None,
         implementation="cudnn" if _cudnn_applies(query_BTNH, mask_B1TS) else "xla",
     )
 
 
 class Attention(Module):
-    """Causal self-attention: one fused projection to queries, keys and values, attention, one projection back.
+    """Self-attention: one fused projection to queries, keys and values, attention, one projection back.
 
     `kv_heads` equal to `heads` is multi-head attention, fewer is grouped-query, 1 is multi-query. The fused kernel
-    [D, (N + 2K) H] holds the queries first, then keys, then values. `depth` is the model's number of layers.
+    [D, (N + 2K) H] holds the queries first, then keys, then values. `depth` is the model's number of layers. A token
+    sees the earlier ones and itself, or all where `causal` is off; a mask replaces both.
     """
 
     heads: int
     kv_heads: int
     depth: int
     bias: bool = True
+    causal: bool = True
 
     @nn.compact
     def __call__(
@@ -105,13 +112,13 @@ class Attention(Module):
             cache = cache.write(layer, key_BTKH, value_BTKH)
             key_BTKH = cache.keys[layer].astype(query_BTNH.dtype)
             value_BTKH = cache.values[layer].astype(query_BTNH.dtype)
-        y_BTNH = attend(query_BTNH, key_BTKH, value_BTKH, mask_B1TS)
+        y_BTNH = attend(query_BTNH, key_BTKH, value_BTKH, mask_B1TS, causal=self.causal)
         output = dense(width, bias=self.bias, std=residual_std(self.depth), name="output")
         return output(y_BTNH.reshape(batch, length, width)), cache
 
 
 def _cudnn_applies(query_BTNH: jax.Array, mask_B1TS: jax.Array | None) -> bool:
-    """Whether cuDNN's fused kernel may run: NVIDIA GPU, half precision, a head width it knows, plain causality."""
+    """Whether cuDNN's fused kernel may run: NVIDIA GPU, half precision, a head width it knows, no mask."""
     head_width = query_BTNH.shape[-1]
     half = query_BTNH.dtype in (jnp.bfloat16, jnp.float16)
     return mask_B1TS is None and half and head_width % 8 == 0 and head_width <= 128 and jax.default_backend() == "gpu"

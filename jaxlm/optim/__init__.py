@@ -1,6 +1,6 @@
 """Optimizers as config values: frozen specs that become optax transformations."""
 
-from jaxlm.optim.groups import TRANSFORMER_GROUPS, Group, match_groups
+from jaxlm.optim.groups import TRANSFORMER_GROUPS, Group, layerwise, match_groups
 from jaxlm.optim.optimizers import SGD, Adafactor, Adam, AdamW, Lion, Muon, RMSProp
 from jaxlm.optim.schedules import Shape, fraction_of_peak
 from jaxlm.optim.spec import Spec, set_hyperparameters
@@ -18,6 +18,7 @@ __all__ = [
     "Shape",
     "Spec",
     "fraction_of_peak",
+    "layerwise",
     "match_groups",
     "set_hyperparameters",
 ]

@@ -1,11 +1,14 @@
 """Parameter groups: who is decayed and how fast it learns, by the path of the parameter."""
 
+import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
+from optax import MaskedNode
 
 from jaxlm.errors import BadInput
 
@@ -100,3 +103,35 @@ def map_with_group(function: Callable[..., Any], groups: tuple[Group, ...], para
     """`function(group, parameter, *leaves)` over a tree of parameters and trees of the same structure."""
     matched = jax.tree.unflatten(jax.tree.structure(params), match_groups(groups, params))
     return jax.tree.map(function, matched, params, *trees)
+
+
+def without(params: Params, frozen: Callable[[str], bool]) -> Params:
+    """The tree without the leaves of some paths: an `optax.MaskedNode`, which holds nothing, is in their place."""
+    return jax.tree_util.tree_map_with_path(lambda path, x: MaskedNode() if frozen(path_of(path)) else x, params)
+
+
+def fill(updates: Params, params: Params) -> Params:
+    """Updates with zeros where `without` left out a parameter."""
+    return jax.tree.map(
+        lambda update, parameter: jnp.zeros_like(parameter) if isinstance(update, MaskedNode) else update,
+        updates,
+        params,
+        is_leaf=lambda x: isinstance(x, MaskedNode),
+    )
+
+
+def layerwise(layers: Sequence[str], decay: float, groups: tuple[Group, ...] = TRANSFORMER_GROUPS) -> tuple[Group, ...]:
+    """Groups whose learning rate falls by a factor `decay` with every layer away from the output.
+
+    layers: regular expressions for the paths of each layer, from the input to the output; a parameter belongs to the
+    first that is found in its path. `layerwise(["stem", "stage_0", "stage_1", "head"], 0.5)` gives the head the rate 1
+    and the stem 1/8. Howard and Ruder 2018 (arXiv:1801.06146), section 3.2, "discriminative fine-tuning".
+    """
+    made = []
+    for number, layer in enumerate(layers):
+        before = "".join(f"(?!.*(?:{earlier}))" for earlier in layers[:number])
+        for group in groups:
+            pattern = f"^(?={before}.*(?:{layer}))(?=.*(?:{group.pattern}))"
+            rate = group.rate * decay ** (len(layers) - 1 - number)
+            made.append(dataclasses.replace(group, name=f"{group.name} of {layer}", pattern=pattern, rate=rate))
+    return tuple(made)

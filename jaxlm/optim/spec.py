@@ -1,5 +1,6 @@
 """The part that every optimizer shares: schedule, clipping, penalties, groups, and hyperparameters as state."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxlm.optim.groups import TRANSFORMER_GROUPS, Group, Params, map_with_group, match_groups, require
+from jaxlm.optim.groups import (
+    TRANSFORMER_GROUPS,
+    Group,
+    Params,
+    fill,
+    map_with_group,
+    match_groups,
+    require,
+    require_pattern,
+    without,
+)
 from jaxlm.optim.schedules import SHAPES, Shape, cooldown_steps, fraction_of_peak
 
 OptState = Any
@@ -46,6 +57,7 @@ class Spec:
     l2: float = 0.0  # added to the gradient: l2 p
     clip: float | None = None  # the largest global norm of the gradient; 0 or None is off
     groups: tuple[Group, ...] = TRANSFORMER_GROUPS
+    freeze: str = ""  # a regular expression for the paths of parameters that stay as they are and need no state
 
     def direction(self) -> optax.GradientTransformation:
         """What is special about the optimizer: from gradients to the direction to descend, without a rate."""
@@ -66,18 +78,24 @@ class Spec:
         injected = optax.inject_hyperparams(build, hyperparam_dtype=jnp.float32)
         inner = injected(peak=self.peak, learning_rate=self.peak, decay=self.decay)
 
+        def trained(tree: Params) -> Params:
+            return without(tree, self.frozen) if self.freeze else tree
+
         def at_count(state: OptState) -> OptState:
             rate = state.hyperparams["peak"] * fraction(state.count)
             return state._replace(hyperparams={**state.hyperparams, "learning_rate": rate})
 
         def init(params: Params) -> OptState:
-            match_groups(self.groups, params)
-            return at_count(inner.init(params))
+            left = trained(params)
+            require(bool(jax.tree.leaves(left)), f"freeze {self.freeze!r} holds every parameter: narrow it")
+            match_groups(self.groups, left)
+            return at_count(inner.init(left))
 
         def update(updates: Params, state: OptState, params: Params | None = None, **extra: Any) -> Any:
             if params is None:
                 raise ValueError("this optimizer needs the parameters: tx.update(gradients, opt_state, params)")
-            return inner.update(updates, at_count(state), params, **extra)
+            found, state = inner.update(trained(updates), at_count(state), trained(params), **extra)
+            return (fill(found, params) if self.freeze else found), state
 
         return optax.GradientTransformationExtraArgs(init, update)
 
@@ -85,6 +103,10 @@ class Spec:
         """The learning rate by update count (a number or an array of counts), for a curve or a log on the host."""
         fraction = self._fraction(steps)
         return lambda count: self.peak * fraction(count)
+
+    def frozen(self, path: str) -> bool:
+        """Whether a parameter of this path stays as it is."""
+        return bool(self.freeze) and re.search(self.freeze, path) is not None
 
     def validate(self, steps: int) -> None:
         """Refuse, in one line (BadInput), what cannot be meant."""
@@ -105,6 +127,7 @@ class Spec:
         for name in ("b1", "b2", "momentum"):
             value = getattr(self, name, 0.0)
             require(0 <= value < 1, f"{name} is {value}: it must be at least 0 and below 1")
+        require_pattern(self.freeze, "freeze")
         for group in self.groups:
             group.validate()
 

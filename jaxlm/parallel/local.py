@@ -20,6 +20,11 @@ class Local:
         return 1
 
     @property
+    def axis_name(self) -> None:
+        """Values are global."""
+        return None
+
+    @property
     def sharding(self) -> jax.sharding.Sharding:
         """Everything on the one device."""
         return jax.sharding.SingleDeviceSharding(jax.devices()[0])

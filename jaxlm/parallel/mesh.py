@@ -43,6 +43,11 @@ class Mesh:
         """The number of devices of the mesh."""
         return self._mesh.size
 
+    @property
+    def axis_name(self) -> None:
+        """Values are global."""
+        return None
+
     def sharding(self, shape: tuple[int, ...]) -> NamedSharding:
         """How a leaf of a state lies: its longest axis that divides is cut over `fsdp`, else it is replicated."""
         axes: list[str | None] = [None] * len(shape)

@@ -19,6 +19,10 @@ class Placement(Protocol):
     def devices(self) -> int:
         """How many parts the examples of a batch are dealt out to."""
 
+    @property
+    def axis_name(self) -> str | None:
+        """The axis over which a step must sum by itself, as batch normalisation does; None where values are global."""
+
     def init(self, fn: Callable[[jax.Array], PyTree], key: jax.Array) -> PyTree:
         """Evaluate `fn(key)` directly into the layout of this placement."""
 

@@ -28,6 +28,11 @@ class Pmap:
         """The number of devices."""
         return jax.device_count()
 
+    @property
+    def axis_name(self) -> str:
+        """The axis of devices."""
+        return AXIS
+
     def _sharding(self, *axes: str) -> NamedSharding:
         return NamedSharding(Mesh(np.asarray(jax.devices()), (AXIS,)), PartitionSpec(*axes))
 

@@ -1,9 +1,16 @@
-"""Numbers that cross a boundary travel as (total, weight) and are divided once, at the end."""
+"""Numbers that cross a boundary travel as sums, such as (total, weight), and are divided once, at the end."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
+
+
+class Metric(Protocol):
+    """Sums that are not divided yet: a NamedTuple of arrays, and a monoid under addition of each of them."""
+
+    def compute(self) -> float | dict[str, float]:
+        """Divide, on the host and in float64, into one number or into several with names of their own."""
 
 
 class Mean(NamedTuple):
@@ -21,7 +28,7 @@ class Mean(NamedTuple):
         return float(total / weight) if weight else float("nan")
 
 
-Metrics = dict[str, Mean]
+Metrics = dict[str, Any]  # each value is a Metric, and "loss" is a Mean
 
 
 def merge(*parts: Metrics) -> Metrics:
@@ -30,5 +37,16 @@ def merge(*parts: Metrics) -> Metrics:
 
 
 def compute(metrics: Metrics, prefix: str = "") -> dict[str, float]:
-    """Divide every metric on the host; names get the prefix."""
-    return {prefix + name: mean.compute() for name, mean in metrics.items()}
+    """Divide every metric on the host; names get the prefix.
+
+    A metric of several numbers gives its own names and not the one it has in `metrics`. Raises ValueError where two
+    metrics give the same name.
+    """
+    numbers: dict[str, float] = {}
+    for name, metric in metrics.items():
+        value = metric.compute()
+        named = {prefix + key: x for key, x in (value if isinstance(value, dict) else {name: value}).items()}
+        if twice := numbers.keys() & named.keys():
+            raise ValueError(f"two metrics are called {', '.join(sorted(twice))}")
+        numbers |= named
+    return numbers

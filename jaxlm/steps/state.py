@@ -24,7 +24,8 @@ class TrainState(flax.struct.PyTreeNode):
     variables: Linen's other collections.          opt_state: the state of the optax transformation.
     key: typed PRNG key that never advances; update i draws from `fold_in(key, i)`.
     skipped: int32 scalar, updates skipped in a row (see `transforms.skip_nonfinite`).
-    ema: running average of params in the shape of params, or None where no average is kept.
+    ema: running average of {"params": params, **variables}, or None where no average is kept. Batch statistics belong
+      to the parameters that made them, so they are averaged with them.
     """
 
     step: jax.Array
@@ -34,6 +35,11 @@ class TrainState(flax.struct.PyTreeNode):
     key: jax.Array
     skipped: jax.Array
     ema: PyTree = None
+
+
+def evaluated(params: PyTree, variables: PyTree, ema: PyTree) -> dict[str, PyTree]:
+    """What an evaluation of a state applies, {"params": ..., other collections}: the average where one is kept."""
+    return {"params": params, **(variables or {})} if ema is None else ema
 
 
 def start(
@@ -50,7 +56,7 @@ def start(
         opt_state=tx.init(params),
         key=key,
         skipped=jnp.zeros((), jnp.int32),
-        ema=jax.tree.map(jnp.copy, params) if ema else None,
+        ema=jax.tree.map(jnp.copy, {"params": params, **(variables or {})}) if ema else None,
     )
 
 

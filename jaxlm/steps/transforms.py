@@ -1,5 +1,6 @@
 """Functions from a loss to a loss, or from a step to a step. Each has its law, and the law is a test."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,6 +35,39 @@ def cast(loss: LossFn, dtype: Any, inputs: tuple[str, ...] = ()) -> LossFn:
     return cast_loss
 
 
+def prepare(function: Callable[..., Any], change: Callable[[PyTree], PyTree]) -> Callable[..., Any]:
+    """A loss or gradient of `change(batch)`: normalisation, or augmentation that draws from keys in the batch.
+
+    Around a loss it sees micro-batches, in training and evaluation; around an accumulated gradient the whole batch, in
+    training. Law: with the identity it is the identity.
+    """
+
+    def prepared(params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array, **options: Any) -> Any:
+        return function(params, variables, change(batch), key, **options)
+
+    return prepared
+
+
+def freeze(loss: LossFn, frozen: Callable[[str], bool]) -> LossFn:
+    """Hold parameters constant: their gradient is zero, and XLA leaves out the work for it.
+
+    frozen: tells by a parameter's "/"-joined path; an optimizer that is told the same keeps no state for them (see
+    `Spec.freeze` of jaxlm.optim). Batch statistics of frozen layers are still updated.
+    Law: with nothing frozen it is the identity.
+    """
+
+    def hold(path: Any, x: jax.Array) -> jax.Array:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return jax.lax.stop_gradient(x) if frozen(name) else x
+
+    def frozen_loss(
+        params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array, *, train: bool
+    ) -> tuple[Metrics, PyTree]:
+        return loss(jax.tree_util.tree_map_with_path(hold, params), variables, batch, key, train=train)
+
+    return frozen_loss
+
+
 def skip_nonfinite(step: StepFn, limit: int = 10) -> StepFn:
     """Leave the state as it was, but for the count of updates, wherever a metric of the step is not finite.
 
@@ -45,7 +79,7 @@ def skip_nonfinite(step: StepFn, limit: int = 10) -> StepFn:
 
     def guarded(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         proposed, metrics = step(state, batch)
-        finite = jnp.stack([jnp.isfinite(mean.total) for mean in metrics.values()]).all()
+        finite = jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(metrics)]).all()
         halted = state.skipped >= limit
         take = finite & ~halted
         kept = jax.tree.map(lambda new, old: _select(take, new, old), proposed, state)
@@ -65,15 +99,19 @@ def _select(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
 def ema(step: StepFn, decay: float) -> StepFn:
     """Keep a running average of the parameters: `ema = decay * ema + (1 - decay) * params` after every update.
 
+    The variables, such as batch statistics, are averaged with them; whole numbers among them are the latest ones.
     The state must have been started with `ema=True`. Polyak & Juditsky 1992.
     Law: `ema(step, 0)` follows the parameters.
     """
+
+    def mixed(old: jax.Array, new: jax.Array) -> jax.Array:
+        return decay * old + (1 - decay) * new if jnp.issubdtype(new.dtype, jnp.inexact) else new
 
     def averaged(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         if state.ema is None:
             raise ValueError("the state keeps no average: start it with ema=True")
         state, metrics = step(state, batch)
-        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.ema, state.params)
+        average = jax.tree.map(mixed, state.ema, {"params": state.params, **state.variables})
         return state.replace(ema=average), metrics
 
     return averaged

@@ -9,7 +9,7 @@ import optax
 
 from jaxlm.steps.gradient import GradFn, LossFn
 from jaxlm.steps.metrics import Mean, Metrics
-from jaxlm.steps.state import TrainState
+from jaxlm.steps.state import TrainState, evaluated
 
 StepFn = Callable[[Any, Any], tuple[Any, Metrics]]
 EvalFn = Callable[[Any, Any], Metrics]
@@ -42,11 +42,12 @@ def _learning_rate(opt_state: Any) -> Metrics:
 
 
 def evaluate(loss: LossFn) -> EvalFn:
-    """The metrics of a batch with `train=False`, at the average of the parameters where the state keeps one."""
+    """The metrics of a batch with `train=False`, at the average where the state keeps one."""
 
     def measure(state: TrainState, batch: Any) -> Metrics:
-        params = state.params if state.ema is None else state.ema
-        metrics, _ = loss(params, state.variables, batch, jax.random.fold_in(state.key, state.step), train=False)
+        variables = dict(evaluated(state.params, state.variables, state.ema))
+        params = variables.pop("params")
+        metrics, _ = loss(params, variables, batch, jax.random.fold_in(state.key, state.step), train=False)
         return metrics
 
     return measure

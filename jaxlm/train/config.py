@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from jaxlm.errors import BadInput
 from jaxlm.parallel import Place
+from jaxlm.train.start import Start
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Run:
     log_every, eval_every, save_every: in updates; 0 is only at the end.
     keep_last, keep_best: checkpoints kept, newest and best by `metric`.
     maximize: whether more of `metric` is better.
-    patience: evaluations without a better `metric` that stop the run, or None.
+    patience: evaluations without a better `metric` that stop the run, or None; every evaluation is then at a save.
+    workers: processes that read and decode batches; with 0, threads of this one.
     directory: where the run lives; the default is runs/<config file>-<digest of the config>.
     """
 
@@ -42,6 +44,7 @@ class Run:
     metric: str = "eval/loss"
     maximize: bool = False
     patience: int | None = None
+    workers: int = 0
     directory: str | None = None
 
     def validate(self) -> None:
@@ -49,7 +52,7 @@ class Run:
         for name in ("steps", "accumulate", "repeat", "skip_limit", "keep_last"):
             if getattr(self, name) < 1:
                 raise BadInput(f"run.{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("log_every", "eval_every", "save_every", "keep_best"):
+        for name in ("log_every", "eval_every", "save_every", "keep_best", "workers"):
             if getattr(self, name) < 0:
                 raise BadInput(f"run.{name} is {getattr(self, name)}: it must be 0 or more")
         for name in ("steps", "log_every", "eval_every", "save_every"):
@@ -58,6 +61,12 @@ class Run:
                     f"run.{name} {getattr(self, name)} is not a multiple of run.repeat {self.repeat}: "
                     "change one of them"
                 )
+        unsaved = not self.eval_every or not self.save_every or self.eval_every % self.save_every
+        if self.patience is not None and unsaved:
+            raise BadInput(
+                f"run.patience keeps the best checkpoint, so run.eval_every {self.eval_every} must be a multiple of "
+                f"run.save_every {self.save_every} and not 0: change one of them"
+            )
         if not 0 <= self.ema < 1:
             raise BadInput(f"run.ema is {self.ema}: a decay lies in [0, 1)")
 
@@ -74,6 +83,7 @@ FREE_ON_RESUME = frozenset(
         "metric",
         "maximize",
         "patience",
+        "workers",
         "directory",
     )
 )
@@ -81,11 +91,17 @@ FREE_ON_RESUME = frozenset(
 
 @dataclass(frozen=True)
 class Config:
-    """What an experiment is built from. The parts are values of any type: a Linen module, a data spec, an optimizer."""
+    """What an experiment is built from. The parts are values of any type: a Linen module, a data spec, an optimizer.
+
+    loss: a spec where an experiment has a choice of losses.
+    start: another run, or pretrained weights, to start from: `--start.path RUN`.
+    """
 
     model: Any
     data: Any
     optim: Any
+    loss: Any = None
+    start: Start = field(default_factory=Start)
     run: Run = field(default_factory=Run)
     place: Place = field(default_factory=Place)
 

@@ -8,6 +8,7 @@ import jax
 
 from jaxlm.parallel import Placement
 from jaxlm.steps import EvalFn, StepFn
+from jaxlm.train.start import Start
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Experiment:
     units: what one batch holds in the unit that throughput is told in, e.g. (4096, "tokens").
     flops: floating-point operations of one update, for the utilisation of chips whose peak is known.
     learning_rate: update count -> learning rate, for telling how a changed length moves the curve.
+    start: what is taken over from another run before the first update.
     preview: state -> text shown at the end of a run.
     artefacts: file name -> text kept beside the run, such as the tokenizer.
     """
@@ -31,6 +33,7 @@ class Experiment:
     units: tuple[int, str] | None = None
     flops: float | None = None
     learning_rate: Callable[[int], Any] | None = None
+    start: Start = field(default_factory=Start)
     preview: Callable[[Any], str] | None = None
     artefacts: Mapping[str, str] = field(default_factory=dict)
 

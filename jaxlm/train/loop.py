@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jaxlm.errors import BadInput
 from jaxlm.steps import Metrics, StepFn, compute, merge
@@ -58,7 +60,7 @@ def ahead(batches: Iterable[Any], put: Callable[[Any], Any], count: int = 2) -> 
 
 
 def measure(evaluate: Callable[[Any, Any], Metrics], state: Any, batches: Iterator[Any]) -> Metrics:
-    """Sum the metrics of a compiled evaluation over all batches, on the host and in float64."""
+    """Sum the metrics of a compiled evaluation over all batches, on the host, in float64 and int64."""
     sums: Metrics = {}
     queue: deque[Metrics] = deque()
     for batch in batches:
@@ -71,8 +73,16 @@ def measure(evaluate: Callable[[Any, Any], Metrics], state: Any, batches: Iterat
 
 
 def _add(sums: Metrics, metrics: Metrics) -> Metrics:
-    host = jax.tree.map(float, jax.device_get(metrics))
+    host = jax.tree.map(_widen, jax.device_get(metrics))
     return merge(sums, host) if sums else host
+
+
+def _widen(x: Any) -> Any:
+    """A leaf of metrics in 64 bits: float64, or int64 for whole numbers, so that counts stay exact."""
+    floating = jnp.issubdtype(np.asarray(x).dtype, jnp.floating)
+    if np.ndim(x) == 0:
+        return float(x) if floating else int(x)
+    return np.asarray(x, np.float64 if floating else np.int64)
 
 
 class Meter:

@@ -23,6 +23,7 @@ from jaxlm.train.lineage import command, describe
 from jaxlm.train.loop import Meter, ahead, every, fit, measure
 from jaxlm.train.progress import Progress, brief, progress, tensorboard, utilisation
 from jaxlm.train.run_directory import RunDirectory, default_directory
+from jaxlm.train.start import Leaves, take_over
 
 
 def main(build: Build) -> None:
@@ -60,14 +61,15 @@ def train(build: Build, config: Any, directory: str | Path) -> Any:
     config.run.validate()
     place = config.place.build()
     experiment = build(config, place)
-    check_shapes(experiment, config.run, place)
+    shapes = check_shapes(experiment, config.run, place)
     home = RunDirectory(directory)
     data = {"train": experiment.train_data.fingerprint(), "eval": experiment.eval_data.fingerprint()}
     before = home.check(config, data)
     check_length(home, config.run)
+    leaves = {} if Checkpoints(home.checkpoints).steps() else experiment.start.leaves(shapes)
     try:
         home.begin(config, describe(place, data, config.run.seed), Path(inspect.getfile(build)), experiment.artefacts)
-        session = Session(experiment, config.run, place, home)
+        session = Session(experiment, config.run, place, home, leaves)
         if before is not None and before.run.steps != config.run.steps:
             session.moved = (build(before, place).learning_rate, before.run.steps)
         return session.run()
@@ -79,8 +81,11 @@ def train(build: Build, config: Any, directory: str | Path) -> Any:
         home.close()
 
 
-def check_shapes(experiment: Experiment, run: Run, place: Placement) -> None:
-    """Check batches and trace the initialisation, so that what does not fit is told before anything is written."""
+def check_shapes(experiment: Experiment, run: Run, place: Placement) -> Any:
+    """Check batches and trace the initialisation, so that what does not fit is told before anything is written.
+
+    Returns the shapes of the state.
+    """
     for name, data, parts in (("train", experiment.train_data, run.accumulate), ("eval", experiment.eval_data, 1)):
         size = len(next(iter(data[0].values())))
         if size % (parts * place.devices):
@@ -88,7 +93,7 @@ def check_shapes(experiment: Experiment, run: Run, place: Placement) -> None:
                 f"the {name} batch of {size} does not divide into {parts} micro-batches on {place.devices} devices: "
                 f"take a multiple of {parts * place.devices}"
             )
-    jax.eval_shape(experiment.init, jax.random.key(run.seed))
+    return jax.eval_shape(experiment.init, jax.random.key(run.seed))
 
 
 def check_length(home: RunDirectory, run: Run) -> None:
@@ -104,8 +109,9 @@ def check_length(home: RunDirectory, run: Run) -> None:
 class Session:
     """One session of a run, from its start or a checkpoint to its end or a signal: what the hooks share."""
 
-    def __init__(self, experiment: Experiment, run: Run, place: Placement, home: RunDirectory):
+    def __init__(self, experiment: Experiment, run: Run, place: Placement, home: RunDirectory, leaves: Leaves):
         self.experiment, self.settings, self.place, self.home = experiment, run, place, home
+        self.leaves = leaves  # what a new run takes over
         self.moved: tuple[Any, int] | None = None  # learning rate and length of the run before, where they differ
         self.checkpoints = Checkpoints(home.checkpoints, run.keep_last, run.keep_best, run.metric, run.maximize)
         self.shown: list[Progress] = []
@@ -136,6 +142,9 @@ class Session:
             began = time.perf_counter()
             state = jax.block_until_ready(self.place.init(self.experiment.init, key))
             print(f"initialised in {time.perf_counter() - began:.1f} s", flush=True)
+            if self.leaves:
+                state = take_over(state, self.leaves)
+                print(f"{len(self.leaves)} arrays taken over from {self.experiment.start.path}", flush=True)
             return state, 0
         self.tell_moved_schedule(step)
         template = self.place.layout(jax.eval_shape(self.experiment.init, key))
@@ -159,8 +168,10 @@ class Session:
         settings, place, experiment = self.settings, self.place, self.experiment
         from jaxlm.data.loader import batches
 
+        over = self.out_of_patience()  # a run that stopped early stays as it is when it is started again
+        stop = stop if over is None else start
         stride = settings.repeat
-        single = ahead(batches(experiment.train_data, start, stop), place.put)
+        single = ahead(batches(experiment.train_data, start, stop, workers=settings.workers), place.put)
         grouped = zip(*[single] * stride, strict=True) if stride > 1 else single
         program = place.compile(repeat(experiment.step, stride) if stride > 1 else experiment.step)
         self.evaluate = place.compile(experiment.evaluate, donate=False)
@@ -182,7 +193,7 @@ class Session:
             self.ensure_saved(state, completed)
             self.say(f"{why}: saved at update {completed} of {stop}; go on with: {command()}")
             return state
-        self.finish(state, completed, why)
+        self.finish(state, completed, why or over)
         return state
 
     def compile(self, program: Any, state: Any, batch: Any) -> Any:

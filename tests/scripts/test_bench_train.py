@@ -30,7 +30,7 @@ def test_peers_take_turns_and_the_first_turn_is_not_counted(bench):
 def test_ratios_are_speeds_against_the_first_peer(bench, capsys):
     times = {"base": [(0.2, 0.1), (0.4, 0.1)], "fast": [(0.1, 0.1), (0.1, 0.1)]}
 
-    bench.report("title", (times, 100))
+    bench.report("title", (times, 100), "tokens")
 
     words = capsys.readouterr().out.splitlines()[-1].split()
     assert words == ["fast", "100.00", "100.00", "100.00", "1000", "2.000", "3.000"]

@@ -147,8 +147,8 @@ def test_evaluation_does_not_train_and_uses_the_average_where_there_is_one():
 
     evaluate, batch = steps.evaluate(recording), make_batch(0, [1, 0.5])
     state = start(optax.sgd(RATE), ema=True)
-    averaged = state.replace(ema=jax.tree.map(lambda p: p / 2, state.params))
-    for evaluated, params in ((state.replace(ema=None), state.params), (averaged, averaged.ema)):
+    averaged = state.replace(ema={"params": jax.tree.map(lambda p: p / 2, state.params)})
+    for evaluated, params in ((state.replace(ema=None), state.params), (averaged, averaged.ema["params"])):
         assert evaluate(evaluated, batch)["loss"].compute() == pytest.approx(
             numpy_loss_and_gradient(params, batch)[0], rel=1e-5
         )
@@ -167,5 +167,5 @@ def test_init_splits_the_parameters_from_the_other_collections():
     assert_same_bits(state.params, {"weight": jax.random.normal(init_key, (5,)) * 2.0})
     assert_same_bits(state.key, train_key)
     assert list(state.variables) == ["batch_stats"]
-    assert_same_bits(state.ema, state.params)
+    assert_same_bits(state.ema, {"params": state.params, **state.variables})
     assert state.step == state.skipped == 0

@@ -26,6 +26,10 @@ CASES = {
     "no steps": (("--run.steps", "0"), "run.steps is 0"),
     "repeat does not divide": (("--run.repeat", "3"), "not a multiple of run.repeat 3"),
     "average out of range": (("--run.ema", "1.5"), "run.ema is 1.5"),
+    "patience without saves": (
+        ("--run.patience", "2", "--run.save-every", "7"),
+        "run.eval_every 10 must be a multiple of run.save_every 7",
+    ),
     "vocabulary too small": (("--model.vocab", "100"), "256 tokens"),
 }
 

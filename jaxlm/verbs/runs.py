@@ -1,11 +1,11 @@
-"""What the verbs of the command line do."""
+"""Look at runs: doctor, info, sample, eval, verify-resume."""
 
 import argparse
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,6 @@ OPTIONAL = {
     "tensorflow": ("preparing TFDS datasets (reading prepared ones needs none)", "pip install 'jaxlm[prepare]'"),
     "pytest": ("the tests", "pip install 'jaxlm[dev]'"),
 }
-
-
-def run(words: argparse.Namespace, rest: list[str]) -> int:
-    """Do what a parsed command line says and return the exit code."""
-    verbs: dict[str, Callable[[], int]] = {
-        "doctor": doctor,
-        "info": lambda: info(words.run),
-        "sample": lambda: sample(words),
-        "eval": lambda: evaluate(words.run, words.step),
-        "verify-resume": lambda: verify(words, rest),
-    }
-    return verbs[words.verb]()
 
 
 def doctor() -> int:
@@ -104,6 +92,7 @@ def sample(words: argparse.Namespace) -> int:
 
     from jaxlm.data import load_tokenizer
     from jaxlm.decode import continue_text
+    from jaxlm.steps import evaluated
 
     home = RunDirectory.existing(words.run)
     if not (home.path / "tokenizer.json").is_file():
@@ -111,11 +100,10 @@ def sample(words: argparse.Namespace) -> int:
     tokenizer = load_tokenizer((home.path / "tokenizer.json").read_text())
     checkpoints = Checkpoints(home.checkpoints)
     state = checkpoints.restore_raw(choose(checkpoints, words.step, home))
-    params = state["params"] if state.get("ema") is None else state["ema"]
     prompts = words.prompt or [""]
     texts = continue_text(
         home.config().model,
-        {"params": params, **(state.get("variables") or {})},
+        evaluated(state["params"], state.get("variables"), state.get("ema")),
         tokenizer,
         prompts,
         jax.random.key(words.seed),
@@ -129,7 +117,7 @@ def sample(words: argparse.Namespace) -> int:
     return 0
 
 
-def evaluate(path: str, step: int | None) -> int:
+def evaluate(words: argparse.Namespace) -> int:
     """Evaluate a checkpoint with the experiment file that the run kept, and print its metrics."""
     import jax
 
@@ -138,20 +126,39 @@ def evaluate(path: str, step: int | None) -> int:
     from jaxlm.train.config import load_module
     from jaxlm.train.loop import ahead, measure
 
-    home = RunDirectory.existing(path)
+    home = RunDirectory.existing(words.run)
     config = home.config()
     place = config.place.build()
     experiment = load_module(home.path / EXPERIMENT).build(config, place)
     checkpoints = Checkpoints(home.checkpoints)
-    step = choose(checkpoints, step, home)
+    step = choose(checkpoints, words.step, home)
     template = place.layout(jax.eval_shape(experiment.init, jax.random.key(config.run.seed)))
     state = checkpoints.restore(step, template)
     data = experiment.eval_data
     program = place.compile(experiment.evaluate, donate=False)
-    metrics = compute(measure(program, state, ahead(batches(data, 0, len(data)), place.put)), "eval/")
-    for name, value in metrics.items():
+    metrics = measure(program, state, ahead(batches(data, 0, len(data)), place.put))
+    for name, value in compute(metrics, "eval/").items():
         print(f"{name} {value:.6g} (update {step})")
+    if words.report:
+        print(class_report(metrics, home))
     return 0
+
+
+def class_report(metrics: Any, home: RunDirectory) -> str:
+    """Precision, recall and F1 of each class, as scikit-learn's `classification_report` prints them."""
+    from jaxlm.steps.classification import report
+
+    if "confusion" not in metrics:
+        raise BadInput(f"{home.path} is no run of a classifier: leave --report out")
+    return "\n" + report(metrics["confusion"].counts, read_classes(home)["names"], digits=4)
+
+
+def read_classes(home: RunDirectory) -> dict[str, Any]:
+    """What a run of an image classifier tells of its classes and images."""
+    path = home.path / "classes.json"
+    if not path.is_file():
+        raise BadInput(f"{home.path} has no classes.json: it is no run of an image classifier")
+    return json.loads(path.read_text())
 
 
 def choose(checkpoints: Checkpoints, step: int | None, home: RunDirectory) -> int:

@@ -1,0 +1,37 @@
+"""A small convolutional network on MNIST, for a CPU.
+
+    python experiments/image_classification.py configs/cnn_mnist.py
+
+Data: TFDS mnist; in training the digits are turned, moved and scaled a little. Score and cost: see README, Results.
+"""
+
+from jaxlm.data.augment import RandomAffine
+from jaxlm.data.image_specs import TfdsImages
+from jaxlm.losses import Classification
+from jaxlm.models.cnn import CNN
+from jaxlm.optim import AdamW
+from jaxlm.parallel import Place
+from jaxlm.train import Config, Run
+
+config = Config(
+    model=CNN(classes=10, widths=(16, 32), hidden=128, dropout=0.25),
+    data=TfdsImages(
+        name="mnist",
+        batch=128,
+        eval_batch=1000,
+        augment=(RandomAffine(degrees=10, translate=0.08, scale=0.08),),
+        mean=(0.1307,),
+        std=(0.3081,),
+    ),
+    loss=Classification(),
+    optim=AdamW(peak=5e-3, warmup=400, decay=0.02, shape="linear", floor=0.0),
+    place=Place(),
+    run=Run(steps=4690, ema=0.99, eval_every=938, save_every=938, log_every=469, metric="eval/accuracy", maximize=True),
+)
+
+ablations = {
+    "no batch norm": ("--model.norm", "none"),
+    "group norm": ("--model.norm", "group"),
+    "no turning": ("--data.augment.0.degrees", "0"),
+    "no dropout": ("--model.dropout", "0"),
+}

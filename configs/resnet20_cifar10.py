@@ -1,0 +1,32 @@
+"""ResNet-20 on CIFAR-10: 0.27 million parameters, for a CPU.
+
+    python experiments/image_classification.py configs/resnet20_cifar10.py
+
+Data: TFDS cifar10, or `--data.arrays FOLDER` with train.npz and test.npz. Score and cost: see README, Results.
+"""
+
+from jaxlm.data.augment import HorizontalFlip, RandomCrop
+from jaxlm.data.image_specs import TfdsImages
+from jaxlm.losses import Classification
+from jaxlm.models.resnet import cifar_resnet20
+from jaxlm.optim import SGD
+from jaxlm.parallel import Place
+from jaxlm.train import Config, Run
+
+config = Config(
+    model=cifar_resnet20(classes=10),
+    data=TfdsImages(
+        name="cifar10",
+        batch=128,
+        eval_batch=500,
+        augment=(RandomCrop(padding=4), HorizontalFlip()),
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.247, 0.2435, 0.2616),
+    ),
+    loss=Classification(),
+    optim=SGD(peak=0.2, momentum=0.9, nesterov=True, l2=3e-4, warmup=1170, shape="linear", floor=0.0),
+    place=Place(),
+    run=Run(
+        steps=11700, ema=0.999, eval_every=1170, save_every=1170, log_every=100, metric="eval/accuracy", maximize=True
+    ),
+)

@@ -1,0 +1,99 @@
+"""A cell of an ablation: one arm at one seed, and its identity, which changes with all that its numbers depend on."""
+
+import dataclasses
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxlm
+from jaxlm.train import Experiment
+from jaxlm.train.lineage import fingerprint, packages
+from jaxlm.train.serialise import digest, flatten, to_json
+from jaxlm.train.start import Start, read_leaves
+
+PACKAGE = Path(jaxlm.__file__).parent
+PACKING = "alone"  # each cell is a run of its own
+
+# What no recorded number depends on. More may change on a resume, but a metric over time depends on when it is taken.
+FREE = frozenset(f"run.{name}" for name in ("keep_last", "keep_best", "workers", "directory"))
+FREE_WITHOUT_PATIENCE = frozenset({"run.metric", "run.maximize"})  # with it, they say when a run stops
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An arm at a seed.
+
+    config: resolved, with the seed in it.    parts: what its numbers depend on, see `identity_parts`.
+    """
+
+    arm: str
+    seed: int
+    config: Any
+    parts: dict[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 over the parts."""
+        return digest(self.parts)
+
+    @property
+    def name(self) -> str:
+        """What its run directory is called."""
+        return f"{re.sub(r'[^A-Za-z0-9.=_-]+', '-', self.arm)[:60]}-seed{self.seed}-{self.identity[:10]}"
+
+
+def with_seed(config: Any, seed: int) -> Any:
+    """A config at a seed. Where its run lives is not part of it."""
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed, directory=None))
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """The fields of a config that a recorded number depends on, by dotted path."""
+    free = FREE if config.run.patience is not None else FREE | FREE_WITHOUT_PATIENCE
+    return {name: value for name, value in flatten(to_json(config)).items() if name not in free}
+
+
+def code_parts(experiment_file: str | Path) -> dict[str, Any]:
+    """The parts of an identity that all cells of a session share: the digest of every source file, and every package.
+
+    To be taken once and at the beginning: what is edited later is not what this process has imported.
+    """
+    files = {f"jaxlm/{path.relative_to(PACKAGE).as_posix()}": path for path in sorted(PACKAGE.rglob("*.py"))}
+    files["experiment.py"] = Path(experiment_file)
+    sources = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    return {"code": sources, "packages": packages()}
+
+
+def identity_parts(config: Any, experiment: Experiment, place: Any, code: dict[str, Any]) -> dict[str, Any]:
+    """All that the numbers of a cell depend on, as JSON, so that one can tell in what two cells differ.
+
+    config: fields of the config.    code: digest of each source file.    packages: version of each distribution.
+    data: fingerprints of training and evaluation data.    artefacts: digest of each, such as the tokenizer.
+    start: digest of the arrays that a run starts from.    platform: chip, jax, flags, devices, cores and placement.
+    packing: how runs share a program.
+    """
+    return {
+        **code,
+        "config": settings(config),
+        "data": {"train": experiment.train_data.fingerprint(), "eval": experiment.eval_data.fingerprint()},
+        "artefacts": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in experiment.artefacts.items()},
+        "start": start_digest(experiment.start),
+        "platform": fingerprint(place),
+        "packing": PACKING,
+    }
+
+
+def start_digest(start: Start) -> str | None:
+    """SHA-256 of the arrays that a new run takes over, or None where it draws all of them."""
+    if start.path is None:
+        return None
+    total = hashlib.sha256()
+    for name, leaf in sorted(read_leaves(start.path, start.step).items()):
+        values = np.asarray(jax.device_get(leaf))
+        total.update(f"{name} {values.shape} {values.dtype}\n".encode() + values.tobytes())
+    return total.hexdigest()

@@ -1,0 +1,60 @@
+"""A plain convolutional network for small images: digits at 8 x 8, MNIST at 28 x 28.
+
+B batch, H height, W width, C channels, F features.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+
+from jaxlm.errors import BadInput
+from jaxlm.nn.conv import Conv, max_pool
+from jaxlm.nn.image_norm import ImageNorm
+from jaxlm.nn.module import Module
+
+
+class CNN(Module):
+    """Images [B, H, W, channels], normalised and of one size, to logits [B, classes].
+
+    widths: for each, two 3x3 convolutions to that many channels, each with its norm and a ReLU, then a 2x2 max-pooling
+      that halves height and width, rounded down.
+    hidden: the width of the layer before the last one.
+    norm: see `ImageNorm`; with "none" the convolutions have a bias instead.
+    dropout: rate between `hidden` and the last layer, in training; then an rng named "dropout" is needed.
+    axis_name: see `ImageNorm`.
+    As it stands it takes 4.8 million multiply-adds for one 28 x 28 image, and 18.7 million with widths (32, 64).
+    """
+
+    classes: int
+    widths: tuple[int, ...] = (16, 32)
+    hidden: int = 128
+    norm: Literal["batch", "group", "none"] = "batch"
+    dropout: float = 0.0
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
+        """Logits of each class.
+
+        Raises:
+          BadInput: where the poolings leave nothing of the image.
+        """
+        least, (height, width) = 2 ** len(self.widths), image_BHWC.shape[1:3]
+        if min(height, width) < least:
+            raise BadInput(
+                f"images of {height} x {width} are too small: model.widths {self.widths} need {least} x {least}"
+            )
+        x_BHWC = image_BHWC
+        for stage, features in enumerate(self.widths):
+            for number in (1, 2):
+                name = f"stage_{stage}_{{}}_{number}"
+                x_BHWC = Conv(features, bias=self.norm == "none", name=name.format("conv"))(x_BHWC)
+                if self.norm != "none":
+                    x_BHWC = ImageNorm(self.norm, self.axis_name, name=name.format("norm"))(x_BHWC, train=train)
+                x_BHWC = nn.relu(x_BHWC)
+            x_BHWC = max_pool(x_BHWC, 2, 2)
+        x_BF = x_BHWC.reshape(len(x_BHWC), -1)
+        x_BF = nn.relu(nn.Dense(self.hidden, kernel_init=nn.initializers.he_normal(), name="hidden")(x_BF))
+        x_BF = nn.Dropout(self.dropout, deterministic=not train)(x_BF)
+        return nn.Dense(self.classes, name="head")(x_BF)

@@ -1,0 +1,33 @@
+"""A multi-layer perceptron on images: the baseline that knows nothing of places.
+
+B batch, H height, W width, C channels, F features.
+"""
+
+import flax.linen as nn
+import jax
+
+from jaxlm.nn.module import Module
+
+
+class MLP(Module):
+    """Images [B, H, W, C], normalised and of one size, to logits [B, classes].
+
+    hidden: the width of each hidden layer; a layer is affine, a ReLU, and dropout.
+    dropout: rate, in training; then an rng named "dropout" is needed.
+    axis_name: not used: here so that every image model is placed the same way.
+    The hidden kernels are drawn from N(0, 2 / fan_in), truncated (He et al. 2015, arXiv:1502.01852, equation 10).
+    """
+
+    classes: int
+    hidden: tuple[int, ...] = (64, 64)
+    dropout: float = 0.0
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
+        """Logits of each class."""
+        x_BF = image_BHWC.reshape(len(image_BHWC), -1)
+        for number, width in enumerate(self.hidden):
+            layer = nn.Dense(width, kernel_init=nn.initializers.he_normal(), name=f"hidden_{number}")
+            x_BF = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(layer(x_BF)))
+        return nn.Dense(self.classes, name="head")(x_BF)

@@ -1,0 +1,118 @@
+"""Residual networks (He et al. 2016, arXiv:1512.03385) for photographs and for small images.
+
+B batch, H height, W width, C channels.
+"""
+
+from functools import partial
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxlm.nn.conv import Conv, max_pool, mean_pool
+from jaxlm.nn.image_norm import ImageNorm
+from jaxlm.nn.module import Module
+
+
+class ResNet(Module):
+    """Images [B, H, W, channels], normalised, to logits [B, classes].
+
+    stages: blocks in each stage; every stage but the first halves height and width and doubles the channels.
+    block: "basic", two 3x3 convolutions, or "bottleneck", 1x1, 3x3 and 1x1 to four times the width, with the stride in
+      the 3x3 (version 1.5).
+    stem: "photo", 7x7 at stride 2 and a pooling, or "small", one 3x3 for images like CIFAR's.
+    shortcut: where the shape changes: "projection", a 1x1 convolution (option B), or "pad", the strided input with
+      zero channels on both sides (option A, section 3.3).
+    zero_residual: start the last scale of each block at zero, so that a block starts as the identity (Goyal et al.
+      2017, arXiv:1706.02677, section 5.1).
+    axis_name: see `ImageNorm`.
+    """
+
+    classes: int
+    stages: tuple[int, ...]
+    block: Literal["basic", "bottleneck"] = "basic"
+    width: int = 64
+    stem: Literal["photo", "small"] = "photo"
+    shortcut: Literal["projection", "pad"] = "projection"
+    norm: Literal["batch", "group"] = "batch"
+    zero_residual: bool = True
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
+        """Logits of each class."""
+        norm = partial(ImageNorm, self.norm, self.axis_name)
+        kernel, stride = ((7, 7), 2) if self.stem == "photo" else ((3, 3), 1)
+        x_BHWC = Conv(self.width, kernel, stride, name="stem")(image_BHWC)
+        x_BHWC = nn.relu(norm(name="stem_norm")(x_BHWC, train=train))
+        if self.stem == "photo":
+            x_BHWC = max_pool(x_BHWC, 3, 2, padding=1)
+        kind = Basic if self.block == "basic" else Bottleneck
+        block = partial(kind, shortcut=self.shortcut, norm=norm, zero_residual=self.zero_residual)
+        for stage, depth in enumerate(self.stages):
+            for number in range(depth):
+                stride = 2 if stage and not number else 1
+                name = f"stage_{stage}_block_{number}"
+                x_BHWC = block(self.width * 2**stage, stride, name=name)(x_BHWC, train=train)
+        return nn.Dense(self.classes, name="head")(mean_pool(x_BHWC))
+
+
+class Basic(Module):
+    """Two 3x3 convolutions and the way around them (figure 5, left)."""
+
+    width: int
+    stride: int
+    shortcut: str
+    norm: Any
+    zero_residual: bool
+
+    @nn.compact
+    def __call__(self, x_BHWC: jax.Array, *, train: bool) -> jax.Array:
+        """The block."""
+        y_BHWC = Conv(self.width, stride=self.stride, name="conv_1")(x_BHWC)
+        y_BHWC = nn.relu(self.norm(name="norm_1")(y_BHWC, train=train))
+        y_BHWC = Conv(self.width, name="conv_2")(y_BHWC)
+        y_BHWC = self.norm(zero=self.zero_residual, name="norm_2")(y_BHWC, train=train)
+        return nn.relu(y_BHWC + around(self, x_BHWC, self.width, train))
+
+
+class Bottleneck(Module):
+    """A 3x3 convolution between two 1x1 ones, and the way around them (figure 5, right)."""
+
+    width: int
+    stride: int
+    shortcut: str
+    norm: Any
+    zero_residual: bool
+
+    @nn.compact
+    def __call__(self, x_BHWC: jax.Array, *, train: bool) -> jax.Array:
+        """The block."""
+        y_BHWC = Conv(self.width, (1, 1), name="conv_1")(x_BHWC)
+        y_BHWC = nn.relu(self.norm(name="norm_1")(y_BHWC, train=train))
+        y_BHWC = Conv(self.width, stride=self.stride, name="conv_2")(y_BHWC)
+        y_BHWC = nn.relu(self.norm(name="norm_2")(y_BHWC, train=train))
+        y_BHWC = Conv(4 * self.width, (1, 1), name="conv_3")(y_BHWC)
+        y_BHWC = self.norm(zero=self.zero_residual, name="norm_3")(y_BHWC, train=train)
+        return nn.relu(y_BHWC + around(self, x_BHWC, 4 * self.width, train))
+
+
+def around(block: Basic | Bottleneck, x_BHWC: jax.Array, features: int, train: bool) -> jax.Array:
+    """The input of a block in the shape of its output."""
+    surplus = features - x_BHWC.shape[-1]
+    if block.stride == 1 and not surplus:
+        return x_BHWC
+    if block.shortcut == "projection":
+        x_BHWC = Conv(features, (1, 1), block.stride, name="shortcut")(x_BHWC)
+        return block.norm(name="shortcut_norm")(x_BHWC, train=train)
+    x_BHWC = x_BHWC[:, :: block.stride, :: block.stride]
+    return jnp.pad(x_BHWC, ((0, 0), (0, 0), (0, 0), (surplus // 2, surplus - surplus // 2)))
+
+
+resnet18 = partial(ResNet, stages=(2, 2, 2, 2))
+resnet34 = partial(ResNet, stages=(3, 4, 6, 3))
+resnet50 = partial(ResNet, stages=(3, 4, 6, 3), block="bottleneck")
+resnet101 = partial(ResNet, stages=(3, 4, 23, 3), block="bottleneck")
+cifar_resnet20 = partial(ResNet, stages=(3, 3, 3), width=16, stem="small", shortcut="pad")
+cifar_resnet56 = partial(ResNet, stages=(9, 9, 9), width=16, stem="small", shortcut="pad")

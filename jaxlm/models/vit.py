@@ -1,0 +1,115 @@
+"""The vision transformer (Dosovitskiy et al. 2021, arXiv:2010.11929).
+
+B batch, H height, W width, C channels, P patch, T tokens, D width of the model.
+"""
+
+from functools import partial
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxlm.errors import BadInput
+from jaxlm.nn.attention import Attention
+from jaxlm.nn.feed_forward import FeedForward
+from jaxlm.nn.linear import dense
+from jaxlm.nn.module import Module
+from jaxlm.nn.norm import LayerNorm
+from jaxlm.nn.position import LearnedPositions
+
+
+class Block(Module):
+    """One pre-norm encoder layer: x + attention(norm(x)), then x + feed_forward(norm(x)) (equations 2 and 3)."""
+
+    heads: int
+    hidden: int
+    depth: int
+    dropout: float
+    eps: float
+    train: bool
+
+    @nn.compact
+    def __call__(self, x_BTD: jax.Array) -> jax.Array:
+        """The layer, [B, T, D]."""
+        drop = nn.Dropout(self.dropout, deterministic=not self.train, name="drop")
+        attention = Attention(self.heads, self.heads, self.depth, causal=False, name="attention")
+        h_BTD, _ = attention(LayerNorm(self.eps, name="attention_norm")(x_BTD))
+        x_BTD = x_BTD + drop(h_BTD)
+        h_BTD = LayerNorm(self.eps, name="feed_forward_norm")(x_BTD)
+        return x_BTD + drop(FeedForward(self.hidden, self.depth, name="feed_forward")(h_BTD))
+
+
+class ViT(Module):
+    """Images [B, H, W, channels], normalised, to logits [B, classes].
+
+    patch: side of the square patches that become tokens; it divides height and width, which need not be equal. The
+      learned positions belong to the size of the images that the parameters were made with.
+    depth, width, heads: layers, width of the residual stream, attention heads.
+    hidden: width of the feed-forward network, by default 4 * width. Its GELU has the tanh form.
+    pool: what the last layer sees: "token", a learned class token (equation 4), or "mean", the mean of all patches.
+    dropout: rate on the embeddings and on both residual branches, in training; then an rng named "dropout" is needed.
+    remat: recompute each layer in the backward pass.
+    axis_name: not used: here so that every image model is placed the same way.
+    Kernels start as in GPT-2 (`jaxlm.nn.linear`), but for the embedding of patches: N(0, 1 / fan_in), truncated.
+    """
+
+    classes: int
+    patch: int
+    depth: int
+    width: int
+    heads: int
+    hidden: int | None = None
+    pool: Literal["token", "mean"] = "token"
+    dropout: float = 0.0
+    remat: bool = False
+    eps: float = 1e-6
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
+        """Logits of each class.
+
+        Raises:
+          BadInput: where the heads do not divide the width, or the patch does not divide the image.
+        """
+        if self.width % self.heads:
+            raise BadInput(f"model.heads {self.heads} does not divide model.width {self.width}: change one of the two")
+        x_BTD = nn.Dense(self.width, name="patch_embed")(patches(image_BHWC, self.patch))
+        if self.pool == "token":
+            token_11D = self.param("token", nn.initializers.zeros, (1, 1, self.width)).astype(x_BTD.dtype)
+            token_B1D = jnp.broadcast_to(token_11D, (len(x_BTD), 1, self.width))
+            x_BTD = jnp.concatenate([token_B1D, x_BTD], axis=1)
+        tokens = x_BTD.shape[1]
+        x_BTD = x_BTD + LearnedPositions(tokens, self.width, name="position_embed")(None, tokens)
+        x_BTD = nn.Dropout(self.dropout, deterministic=not train, name="drop")(x_BTD)
+        for layer in range(self.depth):
+            x_BTD = self._block(f"block_{layer}", train)(x_BTD)
+        x_BTD = LayerNorm(self.eps, name="final_norm")(x_BTD)
+        x_BD = x_BTD[:, 0] if self.pool == "token" else x_BTD.mean(1)
+        return dense(self.classes, bias=True, name="head")(x_BD)
+
+    def _block(self, name: str, train: bool) -> Block:
+        kind = nn.remat(Block) if self.remat else Block
+        hidden = self.hidden or 4 * self.width
+        return kind(self.heads, hidden, self.depth, self.dropout, self.eps, train, name=name)
+
+
+def patches(image_BHWC: jax.Array, patch: int) -> jax.Array:
+    """Cut images into patches, row by row from the top left, and flatten each: [B, T, P * P * C].
+
+    Raises:
+      BadInput: where the patch does not divide height and width.
+    """
+    batch, height, width, channels = image_BHWC.shape
+    if height % patch or width % patch:
+        raise BadInput(
+            f"model.patch {patch} does not divide images of {height} x {width}: crop them or change the patch"
+        )
+    x = image_BHWC.reshape(batch, height // patch, patch, width // patch, patch, channels)
+    return x.swapaxes(2, 3).reshape(batch, -1, patch * patch * channels)
+
+
+vit_ti16 = partial(ViT, patch=16, depth=12, width=192, heads=3)
+vit_s16 = partial(ViT, patch=16, depth=12, width=384, heads=6)
+vit_b16 = partial(ViT, patch=16, depth=12, width=768, heads=12)

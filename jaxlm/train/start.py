@@ -1,0 +1,115 @@
+"""Start a run from weights that are there: another run's checkpoint, or a file of pretrained ones."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlm.errors import BadInput
+from jaxlm.steps import evaluated
+
+Leaves = dict[str, Any]  # "params/..." and "batch_stats/..." -> array
+PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Spec: where the parameters of a new run come from.
+
+    path: a run directory, or a .safetensors file of a ResNet in PyTorch's names; None draws all anew.
+    step: the checkpoint of that run; None is its newest. Where the run kept an average, the average is taken.
+    fresh: a regular expression, searched for in the paths of parameters ("head/kernel"): these are drawn anew, such as
+      the head for other classes. All others are taken, and must be there in the same shape, and no more of them.
+    """
+
+    path: str | None = None
+    step: int | None = None
+    fresh: str = "^head/"
+
+    def leaves(self, shapes: Any) -> Leaves:
+        """What is taken over into a state of these shapes; empty without a path.
+
+        Raises:
+            BadInput: nothing to read, a pattern that is no regular expression, or leaves that do not fit.
+        """
+        if self.path is None:
+            return {}
+        found, wanted = read_leaves(self.path, self.step), by_path(shapes)
+        fresh = self._fresh()
+        taken = {path: found.get(path) for path in wanted if not fresh(path)}
+        if not taken:
+            raise BadInput(f"start.fresh {self.fresh!r} leaves nothing to take from {self.path}: narrow it")
+        for path, leaf in taken.items():
+            if leaf is None:
+                raise BadInput(f"{self.path} has no {path}: take the model it was made with, or add it to start.fresh")
+            if leaf.shape != wanted[path].shape:
+                raise BadInput(
+                    f"{path} is {list(leaf.shape)} in {self.path} and {list(wanted[path].shape)} here: take the model "
+                    "it was made with, or add it to start.fresh"
+                )
+        for path in found:
+            if path not in wanted and not fresh(path):
+                raise BadInput(
+                    f"{self.path} has {path}, which the model here has not: take the model it was made with, or add "
+                    "it to start.fresh"
+                )
+        return taken
+
+    def _fresh(self) -> Callable[[str], bool]:
+        try:
+            pattern = re.compile(self.fresh)
+        except re.error as error:
+            raise BadInput(f"start.fresh is {self.fresh!r}, which is no regular expression: {error}") from None
+        return lambda path: bool(self.fresh) and pattern.search(path.partition("/")[2]) is not None
+
+
+def read_leaves(path: str, step: int | None) -> Leaves:
+    """The parameters and other collections of a run or a file, by path."""
+    if Path(path).suffix == ".safetensors":
+        from jaxlm.hub.resnet import read_resnet
+
+        return read_resnet(path)
+    if Path(path).suffix in PICKLES and not Path(path).is_dir():
+        raise BadInput(
+            f"{path} is a pickle, and reading one can run any code: convert it where you trust it, with "
+            "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'FILE.safetensors')"
+        )
+    from jaxlm.train.checkpoint import Checkpoints
+    from jaxlm.train.run_directory import RunDirectory
+
+    home = RunDirectory.existing(path)
+    checkpoints = Checkpoints(home.checkpoints)
+    chosen = checkpoints.newest_whole() if step is None else step
+    if chosen is None or chosen not in checkpoints.steps():
+        raise BadInput(f"{path} has no checkpoint{'' if step is None else f' at update {step}'} to start from")
+    state = checkpoints.restore_raw(chosen)
+    return _flat(evaluated(state["params"], state.get("variables"), state.get("ema")))
+
+
+def by_path(state: Any) -> Leaves:
+    """The parameters and other collections of a state, by path."""
+    return _flat({"params": state.params, **state.variables})
+
+
+def _flat(tree: Any) -> Leaves:
+    def name(path: Any) -> str:
+        return jax.tree_util.keystr(path, simple=True, separator="/")
+
+    return {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def take_over(state: Any, leaves: Leaves) -> Any:
+    """A state with these leaves in the place of its own, in its own dtypes and layout; the average starts at them."""
+
+    def one(path: Any, old: Any) -> Any:
+        new = leaves.get(jax.tree_util.keystr(path, simple=True, separator="/"))
+        return old if new is None else jax.device_put(np.asarray(new).astype(old.dtype), old.sharding)
+
+    replaced = jax.tree_util.tree_map_with_path(one, {"params": state.params, **state.variables})
+    ema = None if state.ema is None else jax.tree.map(jnp.copy, replaced)
+    return state.replace(params=replaced.pop("params"), variables=replaced, ema=ema)

@@ -1,0 +1,24 @@
+"""What the verbs of the command line do."""
+
+import argparse
+from collections.abc import Callable
+
+
+def run(words: argparse.Namespace, rest: list[str]) -> int:
+    """Do what a parsed command line says and return the exit code."""
+    from jaxlm.verbs import runs
+    from jaxlm.verbs.ablate import ablate
+    from jaxlm.verbs.crossval import crossval
+    from jaxlm.verbs.predict import predict
+
+    verbs: dict[str, Callable[[], int]] = {
+        "doctor": runs.doctor,
+        "info": lambda: runs.info(words.run),
+        "sample": lambda: runs.sample(words),
+        "eval": lambda: runs.evaluate(words),
+        "predict": lambda: predict(words),
+        "ablate": lambda: ablate(words, rest),
+        "crossval": lambda: crossval(words, rest),
+        "verify-resume": lambda: runs.verify(words, rest),
+    }
+    return verbs[words.verb]()

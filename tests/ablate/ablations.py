@@ -1,0 +1,75 @@
+"""What the tests of whole ablations share: a config with two changes, the command, and what it leaves behind."""
+
+import contextlib
+import io
+import json
+import sys
+
+import pytest
+
+from jaxlm import cli
+from jaxlm.ablate import run
+from whole_path import ROOT
+
+EXPERIMENT = ROOT / "experiments" / "image_classification.py"
+CONFIG = """
+from jaxlm.data.image_specs import Digits
+from jaxlm.losses import Classification
+from jaxlm.models.mlp import MLP
+from jaxlm.optim import AdamW
+from jaxlm.train import Config, Run
+
+config = Config(
+    model=MLP(classes=10, hidden=(16,)),
+    data=Digits(batch=32, eval_batch=360),
+    loss=Classification(),
+    optim=AdamW(peak=1e-2, warmup=2),
+    run=Run(steps=12, seed=5, log_every=1, eval_every=6, save_every=4, skip_limit=1, metric="eval/accuracy",
+            maximize=True),
+)
+ablations = {"slow": ("--optim.peak", "1e-3"), "too fast": ("--optim.peak", "1e30")}
+"""
+FILES = ("table.txt", "table.csv", "table.md", "table.tex", "table.json")
+SEEDS = (5, 6, 7)
+DIVERGED = "training stopped: too many updates in a row were not finite"
+
+
+def command(config, directory, *words):
+    return ["ablate", *map(str, (EXPERIMENT, config, "--seeds", 3, "--directory", directory, *words))]
+
+
+def jaxlm(*words):
+    """Run a command line in this process: (exit code, output, error)."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", ["jaxlm", *words])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
+            cli.main()
+    return stop.value.code, out.getvalue(), err.getvalue()
+
+
+def dies(*words):
+    """Run a command line that a RuntimeError ends, as a kill would."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", ["jaxlm", *words])
+        with pytest.raises(RuntimeError, match="killed"):
+            cli.main()
+
+
+def tables(directory):
+    return {name: (directory / name).read_bytes() for name in FILES}
+
+
+def records(directory, arm=""):
+    """{(arm, seed): record} of the cells on disk."""
+    found = [json.loads(path.read_text()) for path in directory.glob(f"cells/{arm}*/cell.json")]
+    return {(record["arm"], record["seed"]): record for record in found}
+
+
+def no_training(monkeypatch):
+    """Let a cell that is trained be an error."""
+
+    def refuse(*_):
+        raise AssertionError("a cell was trained")
+
+    monkeypatch.setattr(run, "train", refuse)

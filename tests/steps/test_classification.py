@@ -1,0 +1,322 @@
+"""Classification metrics are sums: scikit-learn's numbers, whatever the batches, micro-batches and devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from step_helpers import assert_same_bits
+
+from jaxlm import steps
+from jaxlm.parallel import local, mesh, pmap
+from jaxlm.steps import Calibration, Confusion, Mean, classification, compute, top_k
+from jaxlm.train.loop import Meter, measure
+
+CLASSES = 5
+NAMES = ["cat", "a dog", "an extraordinarily long name", "d", "é"]
+
+examples = st.lists(st.tuples(st.integers(0, CLASSES - 1), st.integers(0, CLASSES - 1)), min_size=1, max_size=30)
+lone = [(1, 1), (1, 3)]  # classes 0, 2 and 4 do not occur, and 3 only as a prediction
+all_wrong = [(0, 1), (1, 3), (1, 0)]
+
+
+def confusion(pairs):
+    counts = np.zeros((CLASSES, CLASSES), np.int32)
+    for true, predicted in pairs:
+        counts[true, predicted] += 1
+    return counts
+
+
+def draw(seed, size, classes=CLASSES):
+    """A batch of distinct logits, labels and a ragged mask of fractions."""
+    random = np.random.default_rng(seed)
+    logits = 3 * random.normal(size=(size, classes))
+    labels, mask = random.integers(0, classes, size), random.choice([0, 0.25, 1, 3], size)
+    return {"logits": logits.astype(np.float32), "labels": labels.astype(np.int32), "mask": mask.astype(np.float32)}
+
+
+def metrics_of(batch):
+    logits, labels, mask = batch["logits"], batch["labels"], batch["mask"]
+    predicted = logits.argmax(-1)
+    right = ((predicted == labels) * mask).sum()
+    return {
+        "loss": Mean(right, mask.sum()),
+        "confusion": Confusion.of(predicted, labels, mask, logits.shape[-1]),
+        "calibration": Calibration.of(logits, labels, mask),
+        "top_2": top_k(logits, labels, mask, 2),
+    }
+
+
+def evaluate(state, batch):
+    return metrics_of(batch)
+
+
+def whole_numbers(metrics):
+    """The counts of metrics, as int64."""
+    confusion, calibration, top_2 = (metrics[name] for name in ("confusion", "calibration", "top_2"))
+    return jax.tree.map(np.int64, (confusion.counts, calibration.counts, calibration.correct, top_2))
+
+
+def batches_of(batch, size):
+    """In order; the last one filled up with examples of label 0 and mask 0."""
+    fill = -len(batch["mask"]) % size
+    filled = {name: np.pad(x, [(0, fill)] + [(0, 0)] * (x.ndim - 1)) for name, x in batch.items()}
+    for start in range(0, len(filled["mask"]), size):
+        yield {name: x[start : start + size] for name, x in filled.items()}
+
+
+# The numbers.
+
+
+@given(examples)
+@example(lone)
+def test_the_counts_are_scikit_learns(pairs):
+    true, predicted = np.array(pairs, np.int32).T
+    counts = Confusion.of(jnp.asarray(predicted), jnp.asarray(true), None, CLASSES).counts
+    assert (counts.dtype, counts.shape) == (jnp.int32, (CLASSES, CLASSES))
+    np.testing.assert_array_equal(counts, sk.confusion_matrix(true, predicted, labels=range(CLASSES)))
+
+
+@given(examples)
+@example(lone)
+def test_scores_and_averages_are_scikit_learns(pairs):
+    true, predicted = np.array(pairs).T
+    counts = confusion(pairs)
+    each = classification.per_class(counts)
+    expected = sk.precision_recall_fscore_support(true, predicted, labels=range(CLASSES), zero_division=0)
+    for name, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+        np.testing.assert_array_equal(each[name], values)
+    assert [each[name].dtype for name in each] == [np.float64] * 3 + [np.int64]
+    for labels in (None, range(CLASSES), [3, 1]):
+        for kind, mean in classification.averages(counts, labels).items():
+            options = {"labels": labels, "average": kind, "zero_division": 0}
+            expected = sk.precision_recall_fscore_support(true, predicted, **options)[:3]
+            assert [mean["precision"], mean["recall"], mean["f1"]] == pytest.approx(expected, rel=1e-14)
+
+
+@given(examples)
+@example(lone)
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.filterwarnings("ignore:A single label was found")
+def test_a_confusion_computes_the_scores_of_the_classes_that_occur(pairs):
+    true, predicted = np.array(pairs).T
+    f1 = {kind: sk.f1_score(true, predicted, average=kind, zero_division=0) for kind in ("macro", "weighted")}
+    expected = {
+        "accuracy": sk.accuracy_score(true, predicted),
+        "precision_macro": sk.precision_score(true, predicted, average="macro", zero_division=0),
+        "recall_macro": sk.recall_score(true, predicted, average="macro", zero_division=0),
+        **{f"f1_{kind}": value for kind, value in f1.items()},
+    }
+    actual = Confusion(confusion(pairs)).compute()
+    assert actual == pytest.approx(expected, rel=1e-14)
+    assert {type(value) for value in actual.values()} == {float}
+
+
+@given(examples, st.integers(0, 14), st.none() | st.permutations(range(CLASSES)), st.integers(1, CLASSES))
+@example(lone, 2, None, 1)
+@example(lone, 2, [0, 2], 2)
+@example(all_wrong, 2, None, 1)
+def test_the_report_is_scikit_learns_letter_for_letter(pairs, digits, labels, rows):
+    true, predicted = np.array(pairs).T
+    labels = labels and labels[:rows]
+    shown = sorted(set(true) | set(predicted)) if labels is None else labels
+    names = [NAMES[i] for i in shown]
+    options = {"labels": labels, "target_names": names, "digits": digits, "zero_division": 0}
+    expected = sk.classification_report(true, predicted, **options)
+    assert classification.report(confusion(pairs), NAMES, labels, digits) == expected
+
+
+def test_a_report_without_the_rows_of_all_classes_says_micro():
+    assert "micro avg" in classification.report(confusion(lone), NAMES, [1])
+    assert "accuracy" in classification.report(confusion(lone), NAMES, [3, 1])
+    with pytest.raises(ValueError, match="4 names for 5 classes"):
+        classification.report(confusion(lone), NAMES[:4])
+
+
+@given(st.integers(0, 999), st.integers(1, CLASSES - 1))
+def test_top_k_without_ties_is_scikit_learns(seed, k):
+    batch = draw(seed, 12)
+    result = top_k(jnp.asarray(batch["logits"]), jnp.asarray(batch["labels"]), None, k)
+    expected = sk.top_k_accuracy_score(batch["labels"], batch["logits"], k=k, labels=range(CLASSES))
+    assert result.compute() == pytest.approx(expected, rel=1e-14)
+    assert result.total.dtype == result.weight.dtype == jnp.int32
+
+
+@pytest.mark.parametrize(
+    ("logits", "k", "hit"),
+    [
+        ([1, 1, 1, 1], 1, True),  # none is strictly larger
+        ([2, 1, 1, 0], 2, True),
+        ([2, 1, 3, 1], 2, False),
+        ([0, -np.inf, -np.inf, -np.inf], 2, True),
+        ([0, np.inf, np.inf, 0], 1, True),
+        ([0, np.nan, 0, 0], 3, False),
+        ([np.nan, 1, 0, 0], 1, False),
+    ],
+)
+def test_a_label_that_ties_is_among_the_largest_and_nan_is_larger(logits, k, hit):
+    result = top_k(jnp.asarray([logits], jnp.float32), jnp.asarray([1]), None, k)
+    assert (result.total, result.weight) == (hit, 1)
+
+
+@pytest.mark.parametrize("k", [0, 5])
+def test_top_k_of_fewer_classes_is_an_error(k):
+    with pytest.raises(ValueError, match=f"the {k} largest of 4 logits: k must be from 1 to 4"):
+        top_k(jnp.zeros((2, 4)), jnp.zeros(2, jnp.int32), None, k)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 999), st.integers(1, 20))
+def test_calibration_is_a_brute_force_over_bins(seed, bins):
+    batch = draw(seed, 40)
+    confidence = np.asarray(jax.nn.softmax(batch["logits"]).max(-1), np.float64)
+    right, counted = batch["logits"].argmax(-1) == batch["labels"], batch["mask"] > 0
+    error = 0.0
+    for low in range(bins):
+        inside = (confidence > low / bins) & (confidence <= (low + 1) / bins) & counted
+        if inside.any():
+            error += inside.sum() / max(counted.sum(), 1) * abs(right[inside].mean() - confidence[inside].mean())
+    result = Calibration.of(*(jnp.asarray(batch[name]) for name in ("logits", "labels", "mask")), bins)
+    assert [x.shape for x in result] == [(bins,)] * 3
+    assert [x.dtype for x in result] == [jnp.int32, jnp.int32, jnp.float32]
+    assert result.counts.sum() == counted.sum()
+    assert result.compute()["calibration_error"] == pytest.approx(error, abs=1e-6)
+
+
+def test_a_confidence_on_an_edge_is_in_the_bin_below():
+    logits = jnp.asarray([[0, 0], [0, 100], [0, 1]], jnp.float32)  # confidence 1/2, 1 and 0.73
+    result = Calibration.of(logits, jnp.asarray([0, 0, 1]), None, bins=4)
+    assert result.counts.tolist() == [0, 1, 1, 1]
+    assert result.correct.tolist() == [0, 1, 1, 0]
+
+
+# What counts.
+
+
+def test_masked_examples_of_label_0_and_labels_that_are_no_class_do_not_count():
+    logits = np.eye(3, dtype=np.float32)[[0, 1, 0, 2, 1]]
+    labels, mask = np.array([0, 1, 0, -1, 3]), np.array([0.0, 0.5, 1.0, 1.0, 1.0])
+    metrics = metrics_of({"logits": jnp.asarray(logits), "labels": jnp.asarray(labels), "mask": jnp.asarray(mask)})
+    np.testing.assert_array_equal(metrics["confusion"].counts, np.diag([1, 1, 0]))
+    assert metrics["top_2"].weight == metrics["calibration"].counts.sum() == 2
+    absent = Confusion.of(jnp.asarray([3, -1]), jnp.asarray([0, 0]), None, 3)
+    assert not absent.counts.any()
+
+
+def test_nan_in_a_masked_example_does_not_spread():
+    batch = draw(0, 4)
+    batch["mask"][:] = [1, 0, 1, 1]
+    clean = metrics_of(jax.tree.map(jnp.asarray, batch))
+    batch["logits"][1] = np.nan
+    spoilt = metrics_of(jax.tree.map(jnp.asarray, batch))
+    del clean["loss"], spoilt["loss"]
+    assert_same_bits(spoilt, clean)
+
+
+def test_nothing_counted_is_not_a_number_and_no_warning():
+    batch = draw(0, 4)
+    batch["mask"][:] = 0
+    numbers = compute(metrics_of(jax.tree.map(jnp.asarray, batch)))
+    assert len(numbers) == 8
+    assert all(np.isnan(value) for value in numbers.values())
+    assert "nan" in classification.report(np.zeros((CLASSES, CLASSES)), NAMES)
+
+
+def test_a_thousand_classes():
+    true, predicted = np.random.default_rng(0).integers(0, 1000, (2, 512))
+    counts = jax.jit(Confusion.of, static_argnums=3)(predicted, true, None, 1000).counts
+    np.testing.assert_array_equal(counts, sk.confusion_matrix(true, predicted, labels=range(1000)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32, np.int64])
+@pytest.mark.parametrize("classes", [10, 256, 300])
+def test_labels_of_any_integer_dtype(dtype, classes):
+    labels = np.array([3, 7, 0]).astype(dtype)
+    assert Confusion.of(jnp.asarray([3, 7, 0]), labels, None, classes).counts.diagonal().sum() == 3
+    assert Confusion.of(labels, jnp.asarray([3, 7, 0]), None, classes).counts.diagonal().sum() == 3
+    assert top_k(jnp.zeros((3, classes)), labels, None, 1).total == 3
+    assert Calibration.of(jnp.zeros((3, classes)), labels, None).correct.sum() == 1
+
+
+# The same bits however the examples are dealt out.
+
+
+@settings(max_examples=8)
+@given(st.integers(0, 999), st.integers(65, 130))
+def test_counts_do_not_depend_on_the_batch_size(seed, size):
+    batch = draw(seed, size)
+    whole = metrics_of(jax.tree.map(jnp.asarray, batch))
+    program = jax.jit(evaluate)
+    for batch_size in (1, 7, 64):
+        sums = measure(program, None, batches_of(batch, batch_size))
+        assert_same_bits(whole_numbers(sums), whole_numbers(whole))
+        assert compute(sums) == pytest.approx(compute(whole), rel=1e-5)
+
+
+PLACES = {"local": local, "mesh1": lambda: mesh(1), "mesh2": lambda: mesh(2), "mesh4": lambda: mesh(4)}
+PLACES |= {"fsdp": lambda: mesh(2, fsdp=2), "pmap": pmap}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_do_not_depend_on_the_devices(place, seed):
+    batch, place = draw(seed, 62), PLACES[place]()
+    whole = metrics_of(jax.tree.map(jnp.asarray, batch))
+    program = place.compile(place.reduce_metrics(evaluate), donate=False)
+    sums = measure(program, jnp.zeros(()), map(place.put, batches_of(batch, 16)))
+    assert_same_bits(whole_numbers(sums), whole_numbers(whole))
+    assert compute(sums) == pytest.approx(compute(whole), rel=1e-5)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 6])
+def test_counts_do_not_depend_on_the_micro_batches(parts):
+    def loss(params, variables, batch, key, *, train):
+        logits = batch["logits"] * params
+        return metrics_of(batch | {"logits": logits}) | {"loss": Mean(logits.sum(), batch["mask"].sum())}, variables
+
+    batch = jax.tree.map(jnp.asarray, draw(0, 24))
+    grad, arguments = steps.grad(loss), (jnp.float32(1), {}, batch, jax.random.key(0))
+    _, whole, _ = jax.jit(grad)(*arguments)
+    _, sums, _ = jax.jit(steps.accumulate(grad, parts))(*arguments)
+    assert_same_bits(whole_numbers(sums), whole_numbers(whole))
+    assert (sums["confusion"].counts.dtype, sums["top_2"].weight.dtype) == (jnp.int32, jnp.int32)
+
+
+def test_counts_on_the_host_are_exact_beyond_what_float32_and_int32_can_count():
+    large = 2**31 - 1
+    assert int(np.float32(large)) != large
+    one = {"loss": Mean(jnp.float32(1), jnp.int32(large)), "confusion": Confusion(jnp.full((2, 2), large, jnp.int32))}
+    sums = measure(lambda state, batch: one, None, iter(range(5)))
+    assert sums["loss"].weight == 5 * large
+    assert sums["confusion"].counts.dtype == np.int64
+    assert sums["confusion"].counts.tolist() == [[5 * large] * 2] * 2
+    assert sums["confusion"].compute()["accuracy"] == 0.5
+
+
+def test_host_sums_of_low_precision_are_float64():
+    batches = (jnp.full(3, x, jnp.bfloat16) for x in (1, 2**-9))
+    sums = measure(lambda state, x: {"loss": Mean(x[0], x.sum()), "bins": Calibration(x, x, x)}, None, batches)
+    assert sums["loss"].total == 1 + 2**-9
+    assert sums["bins"].counts.tolist() == [1 + 2**-9] * 3
+
+
+# Names.
+
+
+def test_a_record_holds_the_names_of_a_metric_of_several_numbers():
+    records = []
+    meter = Meter(lambda at, record: records.append(record), interval=2)
+    for completed in (1, 2):
+        meter.add(completed, metrics_of(jax.tree.map(jnp.asarray, draw(completed, 8))))
+    meter.flush()
+    names = {name.removeprefix("train/") for name in records[0] if name.startswith("train/")}
+    scores = {"accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted"}
+    assert names == {"loss", "top_2", "calibration_error"} | scores
+
+
+def test_two_metrics_of_one_name_are_an_error():
+    metrics = {"accuracy": Mean(1.0, 2.0), "confusion": Confusion(np.eye(2))}
+    with pytest.raises(ValueError, match="two metrics are called eval/accuracy"):
+        compute(metrics, "eval/")
