@@ -74,16 +74,22 @@ class HorizontalFlip:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Pad with `padding` black pixels on each side and cut out the old size at a random place."""
+    """Pad with `padding` black pixels on each side and cut out a square of `size` (None: the old size) at random.
+
+    A smaller size makes training cheaper; a network with global pooling still evaluates whole images.
+    """
 
     padding: int = 4
+    size: int | None = None
 
     def __call__(self, images_BHWC: jax.Array, targets_BK: jax.Array, keys_B: jax.Array) -> Pair:
         """Return images and targets."""
         margin = (self.padding, self.padding)
         padded = jnp.pad(images_BHWC, ((0, 0), margin, margin, (0, 0)))
-        corners_B2 = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, 2 * self.padding + 1))(keys_B)
-        shape = images_BHWC.shape[1:]
+        height, width, channels = images_BHWC.shape[1:]
+        shape = (self.size or height, self.size or width, channels)
+        room = jnp.asarray(padded.shape[1:3]) - jnp.asarray(shape[:2])
+        corners_B2 = jax.vmap(lambda key: jax.random.randint(key, (2,), 0, room + 1))(keys_B)
 
         def cut(image: jax.Array, corner: jax.Array) -> jax.Array:
             return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), shape)
