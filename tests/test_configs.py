@@ -31,6 +31,8 @@ IMAGES = {
     "mlp_mnist": f"{MNIST} --model.hidden 16 --run.accumulate 2",
     "cnn_mnist": f"{MNIST} --model.widths 2 4 --model.hidden 16",
     "resnet20_cifar10": f"{ARRAYS} --model.stages 1 1 --model.width 8 --model.no-zero-residual",
+    "resnet20_cifar10_crops": f"{ARRAYS} --data.augment.0.size 12 --model.stages 1 1 --model.width 8 "
+    "--model.no-zero-residual",
     "resnet18_cifar10": f"{ARRAYS} --model.stages 1 1 --model.width 8 --model.no-zero-residual",
     "vit_cifar10": f"{ARRAYS} --model.depth 1 --model.width 16 --model.heads 2",
     "resnet50_imagenet": f"{ARRAYS} --model.stages 1 1 --model.width 8 --model.no-zero-residual --model.classes 10 "
@@ -44,6 +46,8 @@ IMAGES = {
     "resnet56_hymenoptera": "--data.path FOLDER --data.batch 64 --data.size 16 --data.eval-batch 40 "
     "--model.stages 1 1 1 --model.classes 10 --model.width 8 --model.no-zero-residual --optim.peak 0.1",
 }
+
+SLOW = ("inception_imagenet", "vit_s16_imagenet")  # deep, and RandAugment at full size: they compile for long
 
 
 def language_words(name, tmp_path):
@@ -69,7 +73,11 @@ def image_words(name, tmp_path):
     return [*words.replace("ARRAYS", str(tmp_path)).replace("FOLDER", str(tmp_path)).split(), *SHORT]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def config_or_slow(path):
+    return pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in SLOW else ())
+
+
+@pytest.mark.parametrize("path", [config_or_slow(path) for path in CONFIGS])
 def test_a_shrunk_config_trains_and_repeats_its_golden_losses(path, tmp_path, monkeypatch):
     image = path.stem in IMAGES
     words = image_words(path.stem, tmp_path) if image else language_words(path.stem, tmp_path)

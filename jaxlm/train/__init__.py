@@ -3,5 +3,6 @@
 from jaxlm.train.config import Config, Run
 from jaxlm.train.experiment import Experiment
 from jaxlm.train.main import main, train
+from jaxlm.train.start import Start
 
-__all__ = ["Config", "Experiment", "Run", "main", "train"]
+__all__ = ["Config", "Experiment", "Run", "Start", "main", "train"]

@@ -97,8 +97,8 @@ def test_when_all_are_damaged_the_error_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "told"),
     [
-        ({"width": 16}, r"ema/a is float32\[4,8\] in it and float32\[4,16\] in this"),
-        ({"dtype": jnp.bfloat16}, r"ema/a is float32\[4,8\] in it and bfloat16\[4,8\]"),
+        ({"width": 16}, r"ema/params/a is float32\[4,8\] in it and float32\[4,16\] in this"),
+        ({"dtype": jnp.bfloat16}, r"ema/params/a is float32\[4,8\] in it and bfloat16\[4,8\]"),
     ],
 )
 def test_another_shape_or_dtype_is_refused_by_the_name_of_the_leaf(tmp_path, shape, told):
@@ -108,7 +108,7 @@ def test_another_shape_or_dtype_is_refused_by_the_name_of_the_leaf(tmp_path, sha
 
 def test_another_structure_is_refused_by_the_name_of_the_leaf(tmp_path):
     other = jax.eval_shape(lambda key: start(key).replace(ema=None), jax.random.key(0))
-    with pytest.raises(BadInput, match="ema/a is .* absent in this"):
+    with pytest.raises(BadInput, match="ema/params/a is .* absent in this"):
         saved(tmp_path).restore(1, parallel.local().layout(other))
 
 
