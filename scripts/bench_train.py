@@ -73,6 +73,7 @@ def bench_loop(repeats: int, steps: int) -> tuple[Times, int]:
     from jaxlm.data import Bytes, Text, batches
     from jaxlm.models.gpt import GPT
     from jaxlm.parallel import local
+    from jaxlm.steps import Metrics, compute
     from jaxlm.train.checkpoint import Checkpoints
     from jaxlm.train.interrupt import Interrupt
     from jaxlm.train.loop import Meter, ahead, every, fit
@@ -97,9 +98,12 @@ def bench_loop(repeats: int, steps: int) -> tuple[Times, int]:
             lambda state, completed: interrupt.signal,
         ]
 
+        def record(completed: int, sums: Metrics, times: dict[str, float]) -> None:
+            home.append_metrics(completed, compute(sums, "train/") | times)
+
         def loop(count: int) -> None:
             nonlocal state, done
-            meter = Meter(home.append_metrics, 10, done, (16 * 128, "tokens"))
+            meter = Meter(record, 10, done, (16 * 128, "tokens"))
             state, done, _ = fit(program, state, stream, meter, start=done, stop=done + count, hooks=hooks)
 
         return alternate({"bare step": bare, "loop": loop}, repeats, steps), 16 * 128

@@ -7,13 +7,13 @@ import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from jaxlm.data.arrays import Table
-from jaxlm.data.order import Epoch, Source
+from jaxlm.data.order import Epoch, Source, of_epoch
 from jaxlm.data.protocol import Batch, digest
 from jaxlm.errors import BadInput
 
@@ -181,13 +181,13 @@ def random_rectangle(width: int, height: int, words: np.ndarray) -> tuple[float,
     return left, top, left + wide, top + high
 
 
-@lru_cache(maxsize=2)
+@of_epoch
 def crop_words(epoch: Epoch, count: int) -> np.ndarray:
     """Return four random words for each row of an epoch; uint64 [count, 4]."""
     return epoch.words(4 * count, purpose=4).reshape(count, 4)
 
 
-@lru_cache(maxsize=2)
+@of_epoch
 def draw_words(epoch: Epoch, count: int) -> np.ndarray:
     """Return the words of a PRNG key for each row of an epoch; uint32 [count, 2]."""
     return epoch.words(count, purpose=3).view(np.uint32).reshape(count, 2)

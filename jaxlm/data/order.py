@@ -1,6 +1,7 @@
 """Which rows make up batch i: shuffled epochs for ever, or every row once in order."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -27,7 +28,16 @@ class Epoch:
         return np.random.Philox(np.random.SeedSequence([self.seed, self.number, purpose])).random_raw(count)
 
 
-@lru_cache(maxsize=4)
+def of_epoch(make: Callable[[Epoch, int], np.ndarray]) -> Callable[[Epoch, int], np.ndarray]:
+    """Keep what a function makes of (epoch, count), for each seed that of its two latest epochs.
+
+    Runs of many seeds may read the same data in turn, and each of them needs two epochs at their seam.
+    """
+    by_seed = lru_cache(maxsize=256)(lambda seed: lru_cache(maxsize=2)(make))
+    return lambda epoch, count: by_seed(epoch.seed)(epoch, count)
+
+
+@of_epoch
 def permutation(epoch: Epoch, count: int) -> np.ndarray:
     """Return a random order of `range(count)`; int64 [count], read-only."""
     order = np.argsort(epoch.words(count, purpose=0), kind="stable")

@@ -162,7 +162,7 @@ class Packed:
         return digest("packed", self.stream.digest, self.length, self.pack)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=32)
 def _deal(packed: Packed, epoch: Epoch) -> np.ndarray:
     """Return the slot whose piece stands in each slot in that epoch; both have the same size."""
     return np.lexsort((epoch.words(len(packed.plan.sizes), purpose=2), -packed.plan.sizes))

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlm.errors import BadInput
-from jaxlm.steps import Metrics, StepFn, compute, merge
+from jaxlm.steps import Metrics, StepFn, merge
 
 Hook = Callable[[Any, int], str | None]
-Emit = Callable[[int, dict[str, float]], None]
+Emit = Callable[[int, Metrics, dict[str, float]], None]
 
 
 def fit(
@@ -85,17 +85,37 @@ def _widen(x: Any) -> Any:
     return np.asarray(x, np.float64 if floating else np.int64)
 
 
+def raise_where_halted(completed: int, sums: Metrics) -> None:
+    """Raise BadInput where `transforms.skip_nonfinite` has given up."""
+    if "halted" in sums and sums["halted"].total:
+        raise BadInput(
+            f"training stopped: too many updates in a row were not finite, up to update {completed}; "
+            "lower the learning rate (--optim.peak) or raise --run.skip-limit, and go on from the last checkpoint"
+        )
+
+
 class Meter:
-    """Sums the metrics of updates as they finish and emits a record every so many updates.
+    """Sums the metrics of updates as they finish, and emits sums and times every so many updates.
+
+    emit: gets the updates completed, the sums since the last time, and the times.
+    watch: gets the updates completed and the sums as each call finishes; what it raises ends the loop.
 
     It holds the loop to `in_flight` unfinished updates: unbounded dispatch of collectives deadlocks on a CPU, and
     starves the host's memory elsewhere. Times are told apart: waiting for data, and work beside training (`aside`).
     """
 
     def __init__(
-        self, emit: Emit, interval: int, start: int = 0, units: tuple[int, str] | None = None, in_flight: int = 2
+        self,
+        emit: Emit,
+        interval: int,
+        start: int = 0,
+        units: tuple[int, str] | None = None,
+        *,
+        watch: Callable[[int, Metrics], None] = raise_where_halted,
+        in_flight: int = 2,
     ):
-        self._emit, self._interval, self._last, self._units, self._in_flight = emit, interval, start, units, in_flight
+        self._emit, self._watch, self._interval, self._units = emit, watch, interval, units
+        self._last, self._in_flight = start, in_flight
         self._queue: deque[tuple[int, Metrics]] = deque()
         self._reset()
 
@@ -140,21 +160,16 @@ class Meter:
         self._sums = _add(self._sums, metrics)
         self._updates += completed - self._last
         self._last = completed
-        if "halted" in metrics and self._sums["halted"].total:
-            raise BadInput(
-                f"training stopped: too many updates in a row were not finite, up to update {completed}; "
-                "lower the learning rate (--optim.peak) or raise --run.skip-limit, and go on from the last checkpoint"
-            )
+        self._watch(completed, self._sums)
         if self._interval and completed % self._interval == 0:
             self._record()
 
     def _record(self) -> None:
         elapsed = max(time.perf_counter() - self._began - self._aside, 1e-9)
         self._sums.pop("halted", None)
-        record = compute(self._sums, "train/")
-        record |= {"time/step": elapsed / self._updates, "time/data_wait": self._waited / elapsed}
+        times = {"time/step": elapsed / self._updates, "time/data_wait": self._waited / elapsed}
         if self._units:
             amount, unit = self._units
-            record[f"time/{unit}_per_second"] = amount * self._updates / elapsed
-        self._emit(self._last, record)
+            times[f"time/{unit}_per_second"] = amount * self._updates / elapsed
+        self._emit(self._last, self._sums, times)
         self._reset()

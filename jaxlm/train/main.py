@@ -13,7 +13,7 @@ import jax
 
 from jaxlm.errors import BadInput
 from jaxlm.parallel import Placement
-from jaxlm.steps import compute
+from jaxlm.steps import Metrics, compute
 from jaxlm.steps.transforms import repeat
 from jaxlm.train.checkpoint import Checkpoints, reason
 from jaxlm.train.config import Run, parse
@@ -250,11 +250,11 @@ class Session:
             self.save(state, completed)
             self.checkpoints.wait()
 
-    def record(self, completed: int, metrics: dict[str, float]) -> None:
+    def record(self, completed: int, sums: Metrics, times: dict[str, float]) -> None:
         """Write a record of training."""
         device = jax.devices()[0]
-        metrics |= utilisation(self.experiment.flops, metrics["time/step"], device.device_kind, self.place.devices)
-        self.emit(completed, metrics)
+        times |= utilisation(self.experiment.flops, times["time/step"], device.device_kind, self.place.devices)
+        self.emit(completed, compute(sums, "train/") | times)
 
     def emit(self, completed: int, metrics: dict[str, float]) -> None:
         """Write a record to the run directory and show it."""

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 # Dense peak of the half-precision matrix units in FLOP/s, from the makers' data sheets, by jax's `device_kind`.
 PEAK_FLOPS = {
@@ -60,7 +60,10 @@ def speed(metrics: dict[str, float]) -> list[str]:
 
 
 class Lines:
-    """Plain lines on standard output."""
+    """Plain lines on standard output, or in a text file."""
+
+    def __init__(self, file: TextIO | None = None):
+        self._file = file
 
     def record(self, step: int, metrics: dict[str, float]) -> None:
         """Print a record."""
@@ -68,7 +71,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        print(text, flush=True)
+        print(text, file=self._file, flush=True)
 
     def close(self) -> None:
         """Nothing to finish."""

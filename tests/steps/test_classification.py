@@ -307,7 +307,7 @@ def test_host_sums_of_low_precision_are_float64():
 
 def test_a_record_holds_the_names_of_a_metric_of_several_numbers():
     records = []
-    meter = Meter(lambda at, record: records.append(record), interval=2)
+    meter = Meter(lambda at, sums, times: records.append(compute(sums, "train/") | times), interval=2)
     for completed in (1, 2):
         meter.add(completed, metrics_of(jax.tree.map(jnp.asarray, draw(completed, 8))))
     meter.flush()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxlm.errors import BadInput
-from jaxlm.steps import Mean
+from jaxlm.steps import Mean, compute
 from jaxlm.train.loop import Meter, ahead, every, fit, measure
 
 
@@ -18,7 +18,9 @@ def count(state, batch):
 
 def run(stop=10, start=0, interval=4, hooks=(), step=count, stride=1):
     records = []
-    meter = Meter(lambda at, metrics: records.append((at, metrics)), interval, start, (8, "tokens"))
+    meter = Meter(
+        lambda at, sums, times: records.append((at, compute(sums, "train/") | times)), interval, start, (8, "tokens")
+    )
     batches = iter(range(start, stop)) if stride == 1 else iter(zip(*[iter(range(start, stop))] * stride, strict=True))
     result = fit(step, start, batches, meter, start=start, stop=stop, stride=stride, hooks=hooks)
     return *result, records
