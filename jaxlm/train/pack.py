@@ -184,6 +184,7 @@ class Pack:
         states, start = self.begin()
         for session, log in zip(self.sessions, logs, strict=True):
             session.home.truncate_metrics(start)
+            session.trained_from = start
             session.latest = (start, session.home.evaluation_at(start))
             session.shown = [Lines(log), *tensorboard(session.home.path / "tensorboard", start)]
         data = Stacked([session.experiment.train_data for session in self.sessions])
