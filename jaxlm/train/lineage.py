@@ -22,13 +22,18 @@ def fingerprint(place: Any) -> dict[str, Any]:
         "chip": _processor() if device.platform == "cpu" else device.device_kind,
         "devices": jax.device_count(),
         "processes": jax.process_count(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "jax": jax.__version__,
         "jaxlib": importlib.metadata.version("jaxlib"),
         "python": platform.python_version(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "placement": repr(place),
     }
+
+
+def cores() -> int | None:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def describe(place: Any, data: dict[str, str], seed: int) -> dict[str, Any]:
