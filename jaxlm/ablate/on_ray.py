@@ -25,20 +25,17 @@ def on_ray(
     home: Path,
     board: Board,
     *,
-    address: str | None,
-    processes: int,
-    num_cpus: float,
-    num_gpus: float,
+    ray: Any,
+    num_cpus: float = 1,
+    num_gpus: float = 0,
 ) -> Finished:
-    """Run units as Ray tasks; yields each with its records as it ends.
+    """Run units as Ray tasks; yields each with its records as it ends, and lets go of Ray at the end.
 
-    address: of a cluster; None starts Ray on this machine, for `processes` tasks at a time.
+    ray: what `connect` returned.
     num_cpus, num_gpus: what Ray keeps free for a task. They do not pin it, so they do not change its numbers.
 
-    A unit whose worker or node died is tried again there or elsewhere. Raises what `executors.pool` raises, and
-    BadInput where Ray is not installed or cannot be reached.
+    A unit whose worker or node died is tried again there or elsewhere. Raises what `executors.pool` raises.
     """
-    ray = connect(address, processes, num_cpus, num_gpus)
     jobs = [Job(unit) for unit in units]
     waiting = deque(jobs)
     running: dict[Any, Job] = {}
@@ -71,10 +68,12 @@ def on_ray(
     check_open(jobs)
 
 
-def connect(address: str | None, processes: int, num_cpus: float, num_gpus: float) -> Any:
-    """Ray, connected. Its workers get the environment of this process where numbers depend on it.
+def connect(address: str | None, num_cpus: float, num_gpus: float) -> Any:
+    """Ray, connected to a cluster, or started on this machine (None) with so many CPUs and GPUs.
 
-    Ray would tell a worker's libraries to use `num_cpus` threads, and the order of sums would follow.
+    To be called before jax has touched a device: starting Ray forks, which jax's threads may not survive. Workers get
+    the environment of this process where numbers depend on it: Ray would have their libraries use `num_cpus` threads
+    each, and the order of sums would follow. Raises BadInput where Ray is not installed or cannot be reached.
     """
     try:
         import ray
@@ -84,8 +83,7 @@ def connect(address: str | None, processes: int, num_cpus: float, num_gpus: floa
     environment.setdefault("OMP_NUM_THREADS", str(cores()))
     settings: dict[str, Any] = {"runtime_env": {"env_vars": environment}, "log_to_driver": False}
     if address is None:
-        gpus = {"num_gpus": processes * num_gpus} if num_gpus else {}
-        settings |= {"num_cpus": processes * num_cpus, "include_dashboard": False, **gpus}
+        settings |= {"num_cpus": num_cpus, "num_gpus": num_gpus or None, "include_dashboard": False}
     try:
         ray.init(address or "local", **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -13,6 +13,8 @@ from typing import Any
 
 import jax
 
+VENDORED = {"_vendor", "thirdparty_files"}  # folders that setuptools and Ray put on the path once they are imported
+
 
 def fingerprint(place: Any) -> dict[str, Any]:
     """What the bits of a run depend on beside its config and data: chip, versions, flags, devices, cores, placement."""
@@ -56,8 +58,9 @@ def command() -> str:
 
 
 def packages() -> dict[str, str]:
-    """Every installed distribution and its version."""
-    return dict(sorted((d.metadata["Name"], d.version) for d in importlib.metadata.distributions()))
+    """Every installed distribution and its version, without the copies that some keep of others for themselves."""
+    found = [d for d in importlib.metadata.distributions() if Path(str(d.locate_file(""))).name not in VENDORED]
+    return dict(sorted((d.metadata["Name"], d.version) for d in found))
 
 
 def git() -> dict[str, str] | None:

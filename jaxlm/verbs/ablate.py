@@ -31,12 +31,11 @@ def ablate(words: argparse.Namespace, rest: list[str]) -> int:
     changes = declared(getattr(load_module(words.config), "ablations", {}), words.config)
     arms = combine(base, words.mode, changes, varied(base, words.vary))
     directory = words.directory or default_directory(Path(words.config), base, arms)
+    where = executor(words)
     larger = {"larger": True, "smaller": False, None: None}[words.better]
     build = load_module(words.experiment).build
     try:
-        table = run(
-            build, base, arms, words.seeds, directory, metric=words.metric, maximize=larger, executor=executor(words)
-        )
+        table = run(build, base, arms, words.seeds, directory, metric=words.metric, maximize=larger, executor=where)
     except KeyboardInterrupt:
         print(f"stopped: the same command goes on in {directory}", flush=True)
         return 130
@@ -62,7 +61,7 @@ def executor(words: argparse.Namespace) -> Any:
         if words.address is not None or words.num_cpus != 1 or words.num_gpus:
             raise BadInput("--address, --num-cpus and --num-gpus are for Ray: give --on ray, or leave them out")
         return serial if words.processes == 1 else partial(pool, processes=words.processes)
-    from jaxlm.ablate.on_ray import on_ray
+    from jaxlm.ablate.on_ray import connect, on_ray
 
-    resources = {"num_cpus": words.num_cpus, "num_gpus": words.num_gpus}
-    return partial(on_ray, address=words.address, processes=words.processes, **resources)
+    ray = connect(words.address, words.processes * words.num_cpus, words.processes * words.num_gpus)
+    return partial(on_ray, ray=ray, num_cpus=words.num_cpus, num_gpus=words.num_gpus)
