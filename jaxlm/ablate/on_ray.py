@@ -54,6 +54,8 @@ def on_ray(
                     job = running.pop(done)
                     try:
                         outcome = ray.get(done)
+                    except ray.exceptions.RayTaskError:  # an error of the program: jaxlm is missing there, and the like
+                        raise
                     except ray.exceptions.RayError as error:
                         job.losses, job.death = LOSSES, type(error).__name__
                         board.lost(job.unit, f"its workers died ({job.death})")
