@@ -96,6 +96,18 @@ def parser() -> argparse.ArgumentParser:
         "--better", choices=("larger", "smaller"), help="which values are better (default: from the config or the name)"
     )
     ablate.add_argument("--directory", default=None, help="of cells and table (default: under runs/ablations/)")
+    ablate.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="cells trained at a time on this machine (default 1)"
+    )
+    ablate.add_argument("--on", choices=("local", "ray"), default="local", help="what runs the cells (default local)")
+    ablate.add_argument(
+        "--address",
+        default=None,
+        help="of a Ray cluster, as auto or HOST:6379; all of its nodes must see the working directory and --directory "
+        "at the same path (default: Ray on this machine)",
+    )
+    ablate.add_argument("--num-cpus", type=float, default=1, help="CPUs that Ray keeps for a cell (default 1)")
+    ablate.add_argument("--num-gpus", type=float, default=0, help="GPUs that Ray keeps for a cell (default 0)")
 
     verify = verbs.add_parser(
         "verify-resume",

@@ -51,6 +51,7 @@ HOMES = {
     "sklearn": {"data"},
     "scipy": {"verbs", "ablate"},
     "statsmodels": {"ablate"},
+    "ray": {"ablate"},
     "matplotlib": {"report"},
     "torch": set(),
     "pickle": set(),

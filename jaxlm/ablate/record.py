@@ -72,11 +72,9 @@ def finals(home: RunDirectory, run: Run) -> dict[str, float | None]:
 def is_complete(home: RunDirectory, run: Run) -> bool:
     """Whether a run has all its updates or stopped early, and was not stopped by a signal."""
     steps = Checkpoints(home.checkpoints).steps()
-    if run.patience is None or not steps or steps[-1] == run.steps:
-        return bool(steps) and steps[-1] == run.steps
-    values = [record[run.metric] for record in home.metrics() if record.get(run.metric) is not None]
-    since = len(values) - 1 - values.index((max if run.maximize else min)(values)) if values else 0
-    return since >= run.patience
+    if not steps:
+        return False
+    return steps[-1] == run.steps or (run.patience is not None and home.since_best(run) >= run.patience)
 
 
 def value_of(record: Record, metric: str) -> tuple[float | None, str | None]:

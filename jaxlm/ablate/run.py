@@ -1,25 +1,24 @@
-"""Run the cells of an ablation that are not done, one after another, each as an ordinary run directory."""
+"""Run the cells of an ablation that are not done, and make its table."""
 
 import contextlib
 import fcntl
 import inspect
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxlm.ablate.arms import BASE, Arm, resolve
-from jaxlm.ablate.cell import Cell, code_parts, identity_parts, settings, with_seed
-from jaxlm.ablate.record import Record, is_complete, read_record, value_of, write_record
+from jaxlm.ablate.board import Board
+from jaxlm.ablate.cell import Cell, code_parts, settings
+from jaxlm.ablate.executors import Executor, serial
+from jaxlm.ablate.record import Record, read_record
 from jaxlm.ablate.table import tabulate, write_table
+from jaxlm.ablate.unit import folder_of, plan
 from jaxlm.errors import BadInput
-from jaxlm.train import train
 from jaxlm.train.experiment import Build
-from jaxlm.train.run_directory import RunDirectory
 from jaxlm.train.serialise import digest
 
 SMALLER_IS_BETTER = ("loss", "error", "perplexity", "bits", "calibration")
-OF_THE_MACHINE = "run the same command again"  # how the mend of a full disk and its like ends
 
 
 def ablate(
@@ -31,6 +30,7 @@ def ablate(
     *,
     metric: str | None = None,
     maximize: bool | None = None,
+    executor: Executor = serial,
 ) -> dict[str, Any]:
     """Train what `build` composes for the base and every arm at every seed, and make the table of a metric.
 
@@ -39,9 +39,11 @@ def ablate(
 
     metric: the default is the base's `run.metric`.
     maximize: whether more of it is better; the default is what `is_better_larger` says.
+    executor: where the cells run; the table does not depend on it.
 
     Raises BadInput, before anything is written, for arms that make no ablation and a base that cannot run; after the
-    first run, for a metric that it does not report. KeyboardInterrupt where a signal stopped a run.
+    first run, for a metric that it does not report. KeyboardInterrupt where a signal stopped a run. OpenCells where
+    workers died too often.
     """
     if seeds < 1:
         raise BadInput(f"--seeds {seeds}: give at least 1, and 6 or more to claim anything")
@@ -52,7 +54,8 @@ def ablate(
     metric = metric or base.run.metric
     home = Path(directory)
     with lock(home):
-        records = run_cells(build, [planned[arm.name, seed] for seed in numbers for arm, _ in resolved], home, metric)
+        cells = [planned[arm.name, seed] for seed in numbers for arm, _ in resolved]
+        records = run_cells(build, cells, home, metric, executor)
         larger = is_better_larger(metric, base.run) if maximize is None else maximize
         table = tabulate([arm for arm, _ in resolved], numbers, records, metric, larger)
         write_table(home, table)
@@ -72,20 +75,6 @@ def is_better_larger(metric: str, run: Any) -> bool:
     return not any(word in metric for word in SMALLER_IS_BETTER)
 
 
-def plan(build: Build, arm: Arm, config: Any, seed: int, code: dict[str, Any]) -> Cell:
-    """The cell of an arm at a seed. An arm that cannot be built is a cell too, which fails; BadInput for the base."""
-    config = with_seed(config, seed)
-    try:
-        config.run.validate()
-        place = config.place.build()
-        parts = identity_parts(config, build(config, place), place, code)
-    except BadInput as error:
-        if arm.name == BASE:
-            raise
-        parts = {**code, "config": settings(config), "refused": str(error)}
-    return Cell(arm.name, seed, config, parts)
-
-
 @contextlib.contextmanager
 def lock(home: Path) -> Iterator[None]:
     """Hold a directory for one process; BadInput where another one has it or it cannot be written."""
@@ -102,53 +91,26 @@ def lock(home: Path) -> Iterator[None]:
         yield
 
 
-def run_cells(build: Build, cells: Sequence[Cell], home: Path, metric: str) -> dict[tuple[str, int], Record]:
+def run_cells(
+    build: Build, cells: Sequence[Cell], home: Path, metric: str, executor: Executor
+) -> dict[tuple[str, int], Record]:
     """The record of every cell by arm and seed, of those that are done already and of those that are run now."""
-    folders = {cell.name: home / "cells" / cell.name for cell in cells}
-    done = [(cell, record) for cell in cells if (record := read_record(folders[cell.name], cell)) is not None]
-    records = {(cell.arm, cell.seed): record for cell, record in done}
-    for cell, record in done:
+    found = [(cell, read_record(folder_of(home, cell), cell)) for cell in cells]
+    records = {(cell.arm, cell.seed): record for cell, record in found if record is not None}
+    for cell, record in found:
         check_metric(cell, record, metric)
-    if records:
-        print(f"{len(records)} of {len(cells)} cells are done already", flush=True)
-    for number, cell in enumerate(cells, 1):
-        if (cell.arm, cell.seed) in records:
-            continue
-        failed = sum(value_of(record, metric)[0] is None for record in records.values())
-        counts = f"{len(records) - failed} done, {failed} failed, {len(cells) - len(records)} left"
-        print(f"cell {number} of {len(cells)}: {cell.arm}, seed {cell.seed} ({counts})", flush=True)
-        record = run_cell(build, cell, folders[cell.name])
-        check_metric(cell, record, metric)
-        records[cell.arm, cell.seed] = record
-        if why := value_of(record, metric)[1]:
-            print(f"  failed: {why}", flush=True)
+    units = [[cell] for cell, record in found if record is None]
+    with Board(cells, records, metric) as board, contextlib.closing(executor(build, units, home, board)) as finished:
+        for unit, made in finished:
+            for cell, record in zip(unit, made, strict=True):
+                check_metric(cell, record, metric)
+                records[cell.arm, cell.seed] = record
+                board.ended(cell, record)
     return records
 
 
-def check_metric(cell: Cell, record: Record, metric: str) -> None:
+def check_metric(cell: Cell, record: Record | None, metric: str) -> None:
     """Raise BadInput where a run of the base does not report the metric of the table."""
-    if cell.arm == BASE and record["failed"] is None and metric not in record["final"]:
+    if cell.arm == BASE and record and record["failed"] is None and metric not in record["final"]:
         known = ", ".join(sorted(record["final"]))
         raise BadInput(f"no run reports a metric {metric}: choose one of {known}")
-
-
-def run_cell(build: Build, cell: Cell, folder: Path) -> Record:
-    """Train a cell, or go on with it, and write its record; what the run tells goes to <folder>.log.
-
-    A run that cannot go on because of its config or its numbers is recorded as failed. Raises BadInput for what lies
-    with the machine, such as a full disk, and KeyboardInterrupt where a signal stopped the run: the cell stays open.
-    """
-    home, failed = RunDirectory(folder), None
-    if folder.exists() and not home.started:  # killed before it began
-        shutil.rmtree(folder)
-    folder.parent.mkdir(exist_ok=True)
-    with folder.with_name(f"{folder.name}.log").open("a") as log, contextlib.redirect_stdout(log):
-        try:
-            train(build, cell.config, folder)
-        except BadInput as error:
-            if OF_THE_MACHINE in str(error):
-                raise
-            failed = str(error).replace(str(folder), cell.name)
-    if failed is None and not is_complete(home, cell.config.run):
-        raise KeyboardInterrupt
-    return write_record(folder, cell, failed)

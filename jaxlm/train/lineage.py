@@ -13,6 +13,8 @@ from typing import Any
 
 import jax
 
+VENDORED = {"_vendor", "thirdparty_files"}  # folders that setuptools and Ray put on the path once they are imported
+
 
 def fingerprint(place: Any) -> dict[str, Any]:
     """What the bits of a run depend on beside its config and data: chip, versions, flags, devices, cores, placement."""
@@ -22,13 +24,18 @@ def fingerprint(place: Any) -> dict[str, Any]:
         "chip": _processor() if device.platform == "cpu" else device.device_kind,
         "devices": jax.device_count(),
         "processes": jax.process_count(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "jax": jax.__version__,
         "jaxlib": importlib.metadata.version("jaxlib"),
         "python": platform.python_version(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "placement": repr(place),
     }
+
+
+def cores() -> int | None:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def describe(place: Any, data: dict[str, str], seed: int) -> dict[str, Any]:
@@ -51,8 +58,9 @@ def command() -> str:
 
 
 def packages() -> dict[str, str]:
-    """Every installed distribution and its version."""
-    return dict(sorted((d.metadata["Name"], d.version) for d in importlib.metadata.distributions()))
+    """Every installed distribution and its version, without the copies that some keep of others for themselves."""
+    found = [d for d in importlib.metadata.distributions() if Path(str(d.locate_file(""))).name not in VENDORED]
+    return dict(sorted((d.metadata["Name"], d.version) for d in found))
 
 
 def git() -> dict[str, str] | None:

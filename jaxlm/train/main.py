@@ -64,7 +64,7 @@ def train(build: Build, config: Any, directory: str | Path) -> Any:
     shapes = check_shapes(experiment, config.run, place)
     home = RunDirectory(directory)
     data = {"train": experiment.train_data.fingerprint(), "eval": experiment.eval_data.fingerprint()}
-    before = home.check(config, data)
+    before = home.check(config, data, experiment.artefacts)
     check_length(home, config.run)
     leaves = {} if Checkpoints(home.checkpoints).steps() else experiment.start.leaves(shapes)
     try:
@@ -189,7 +189,7 @@ class Session:
         state, completed, why = fit(
             program, state, grouped, self.meter, start=start, stop=stop, stride=stride, hooks=hooks
         )
-        if why is not None and why == interrupt.signal:
+        if why is not None and why == interrupt.signal and completed < stop:
             self.ensure_saved(state, completed)
             self.say(f"{why}: saved at update {completed} of {stop}; go on with: {command()}")
             return state
@@ -229,13 +229,10 @@ class Session:
 
     def out_of_patience(self) -> str | None:
         """A reason to stop when the last evaluations were no better than the best before them."""
-        name, patience = self.settings.metric, self.settings.patience
-        values = [record[name] for record in self.home.metrics() if record.get(name) is not None]
-        if patience is None or len(values) <= patience:
+        since, settings = self.home.since_best(self.settings), self.settings
+        if settings.patience is None or since < settings.patience:
             return None
-        best = max if self.settings.maximize else min
-        since = len(values) - 1 - values.index(best(values))
-        return f"stopped early: {name} has not improved for {since} evaluations" if since >= patience else None
+        return f"stopped early: {settings.metric} has not improved for {since} evaluations"
 
     def save(self, state: Any, completed: int) -> None:
         """Seal a checkpoint in the background, with the metrics of an evaluation at the same update."""

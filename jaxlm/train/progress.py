@@ -1,6 +1,7 @@
 """What a run tells while it runs: a bar on a terminal, plain lines elsewhere, TensorBoard events if installed."""
 
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -109,6 +110,42 @@ class Bar:
 def progress(total: int, start: int) -> Progress:
     """A bar where standard output is a terminal, plain lines elsewhere."""
     return Bar(total, start) if sys.stdout.isatty() else Lines()
+
+
+class Table:
+    """A table on a terminal that is drawn anew in place. It stays there while standard output is redirected."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(console=Console(file=sys.stdout))
+        self._live.start()
+
+    def show(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Draw these rows in the place of those before."""
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(header[0], box=None)
+        for name in header[1:]:
+            table.add_column(name, justify="right")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        self._live.update(table)
+
+    def say(self, text: str) -> None:
+        """Print a line above the table."""
+        self._live.console.print(text, highlight=False, markup=False)
+
+    def close(self) -> None:
+        """Leave the table as it stands."""
+        self._live.stop()
+
+
+def table() -> Table | None:
+    """A table where standard output is a terminal."""
+    return Table() if sys.stdout.isatty() else None
 
 
 class TensorBoard:

@@ -4,15 +4,16 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxlm.errors import BadInput
-from jaxlm.train.config import FREE_ON_RESUME
+from jaxlm.train.config import FREE_ON_RESUME, Run
 from jaxlm.train.serialise import digest, flatten, from_json, to_json
 
 CONFIG, LINEAGE, METRICS, EXPERIMENT = "config.json", "lineage.json", "metrics.jsonl", "experiment.py"
+LOCK = ".lock"
 
 
 def identity(config: Any) -> str:
@@ -57,13 +58,13 @@ class RunDirectory:
         """Where the run comes from: its sessions, oldest first."""
         return json.loads((self.path / LINEAGE).read_text())
 
-    def check(self, config: Any, data: dict[str, str]) -> Any:
+    def check(self, config: Any, data: dict[str, str], artefacts: Collection[str] = ()) -> Any:
         """Whether a config may go on here; returns the config before, or None where no run began.
 
         Raises BadInput that names the fields that differ, or for data that is not the data of the run.
         """
         if not self.started:
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if self.path.exists() and not self._is_free(artefacts):
                 raise BadInput(f"{self.path} is not empty and not a run directory: give another --run.directory")
             return None
         before, now = flatten(json.loads((self.path / CONFIG).read_text())), flatten(to_json(config))
@@ -76,6 +77,14 @@ class RunDirectory:
         if sessions and sessions[-1]["data"] != data:
             raise BadInput(f"the data of {self.path} has changed since the run began: give another --run.directory")
         return self.config()
+
+    def _is_free(self, artefacts: Collection[str]) -> bool:
+        """Whether the folder is empty, or holds nothing but what a `begin` that was killed has written."""
+        if not self.path.is_dir():
+            return False
+        there = {path.name for path in self.path.iterdir()}
+        names = {EXPERIMENT, LINEAGE, *artefacts}
+        return not there or (LOCK in there and there <= {LOCK} | names | set(map(_partial, names | {CONFIG})))
 
     def begin(self, config: Any, session: dict[str, Any], experiment: Path, artefacts: Mapping[str, str]) -> None:
         """Take the lock, and write config, lineage, the experiment's source and the artefacts, each atomically."""
@@ -91,12 +100,14 @@ class RunDirectory:
         self._write(CONFIG, json.dumps(to_json(config), indent=1))
 
     def _take_lock(self) -> None:
-        self._lock = (self.path / ".lock").open("w")
+        self._lock = (self.path / LOCK).open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self.close()
-            raise BadInput(f"another process is training in {self.path}: wait for it or stop it") from None
+            raise BadInput(
+                f"another process is training in {self.path}: wait for it or stop it, and run the same command again"
+            ) from None
 
     def close(self) -> None:
         """Let go of the lock."""
@@ -105,7 +116,7 @@ class RunDirectory:
             self._lock = None
 
     def _write(self, name: str, text: str) -> None:
-        partial = self.path / f".{name}.partial"
+        partial = self.path / _partial(name)
         with partial.open("w") as file:
             file.write(text)
             file.flush()
@@ -131,10 +142,19 @@ class RunDirectory:
             except ValueError:
                 return
 
+    def since_best(self, run: Run) -> int:
+        """How many evaluations followed the best one by `run.metric`; -1 before the first."""
+        values = [record[run.metric] for record in self.metrics() if record.get(run.metric) is not None]
+        return len(values) - 1 - values.index((max if run.maximize else min)(values)) if values else -1
+
     def evaluation_at(self, step: int) -> dict[str, float]:
         """What was evaluated at an update, or nothing."""
         found = {name: value for record in self.metrics() if record["step"] == step for name, value in record.items()}
         return {name: value for name, value in found.items() if name.startswith("eval/")}
+
+
+def _partial(name: str) -> str:
+    return f".{name}.partial"
 
 
 def _line(record: Mapping[str, Any]) -> str:

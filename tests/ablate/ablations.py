@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from jaxlm import cli
-from jaxlm.ablate import run
+from jaxlm.ablate import unit
 from whole_path import ROOT
 
 EXPERIMENT = ROOT / "experiments" / "image_classification.py"
@@ -72,4 +72,4 @@ def no_training(monkeypatch):
     def refuse(*_):
         raise AssertionError("a cell was trained")
 
-    monkeypatch.setattr(run, "train", refuse)
+    monkeypatch.setattr(unit, "train", refuse)

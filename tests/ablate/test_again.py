@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ablations import EXPERIMENT, command, dies, jaxlm, no_training, records, tables
 
-from jaxlm.ablate import run
+from jaxlm.ablate import run, unit
 from jaxlm.train.run_directory import RunDirectory
 from whole_path import ROOT
 
@@ -40,9 +40,9 @@ def test_a_command_that_was_stopped_at_any_place_ends_with_the_same_bytes(made, 
 
         return train
 
-    run_train = run.train
+    run_train = unit.train
     with monkeypatch.context() as patch:
-        patch.setattr(run, "train", killed_after(1))
+        patch.setattr(unit, "train", killed_after(1))
         dies(*words)
     assert list(records(directory)) == [("base", 5)]
     assert not (directory / "table.json").exists()
@@ -101,7 +101,7 @@ def test_cells_of_other_code_are_other_cells(made, config, monkeypatch, tmp_path
         trained.append(directory.name)
         raise RuntimeError("killed")
 
-    monkeypatch.setattr(run, "train", refuse)
+    monkeypatch.setattr(unit, "train", refuse)
     other = tmp_path / "image_classification.py"
     other.write_text(EXPERIMENT.read_text() + "\n# another byte\n")
     words = command(config, tmp_path / "copy")

@@ -1,7 +1,10 @@
 """A run directory refuses what is not its run, and never keeps a record of what was not restored."""
 
+import contextlib
+import itertools
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,7 @@ from jaxlm.train.run_directory import RunDirectory, default_directory, identity
 
 CONFIG = Config(model=GPT(vocab=9, depth=1, width=8, heads=2, context=8), data=Text(), optim=AdamW())
 DATA = {"train": "abc"}
+FILES = ("experiment.py", "tokenizer.json")
 
 
 @pytest.fixture
@@ -64,6 +68,57 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         RunDirectory(tmp_path).check(CONFIG, DATA)
     with pytest.raises(BadInput, match="not a run directory"):
         RunDirectory.existing(tmp_path)
+
+
+def dies_at(patch, name, count):
+    """Let the call of a Path's method after `count` of them be a kill."""
+    original, calls = getattr(Path, name), itertools.count()
+
+    def method(path, *words, **named):
+        if next(calls) == count:
+            raise KeyboardInterrupt
+        return original(path, *words, **named)
+
+    patch.setattr(Path, name, method)
+
+
+@pytest.mark.parametrize("call", ["mkdir", "open", "rename"])
+def test_a_begin_that_was_killed_at_any_write_is_done_again(tmp_path, monkeypatch, call):
+    artefacts = {"tokenizer.json": "{}"}
+    words = (CONFIG, {"data": DATA}, tmp_path / "experiment.py", artefacts)
+    for count in itertools.count():
+        home = RunDirectory(tmp_path / f"run {count}")
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            dies_at(patch, call, count)
+            home.begin(*words)
+        home.close()
+        if home.started:
+            break
+        assert RunDirectory(home.path).check(CONFIG, DATA, artefacts) is None
+        if home.path.exists() and any("tokenizer" in path.name for path in home.path.iterdir()):
+            with pytest.raises(BadInput, match="not empty and not a run directory"):
+                RunDirectory(home.path).check(CONFIG, DATA)
+        home.begin(*words)
+        home.close()
+        assert {path.name for path in home.path.iterdir()} == {".lock", "config.json", "lineage.json", *FILES}
+        assert RunDirectory(home.path).check(CONFIG, DATA, artefacts) == CONFIG
+    assert count == {"mkdir": 1, "open": 6, "rename": 4}[call]
+
+
+def test_what_a_killed_begin_leaves_is_told_from_a_folder_of_the_user(tmp_path):
+    assert (tmp_path / "experiment.py").is_file()  # the user's own, and no lock beside it
+    with pytest.raises(BadInput, match="not empty and not a run directory"):
+        RunDirectory(tmp_path).check(CONFIG, DATA)
+
+
+def test_evaluations_since_the_best_are_counted(home):
+    run = Run(metric="eval/loss")
+    assert home.since_best(run) == -1
+    for step, (loss, since) in enumerate(((2.0, 0), (1.0, 0), (1.0, 1), (float("nan"), 1), (3.0, 2), (0.5, 0))):
+        home.append_metrics(step, {"eval/loss": loss})
+        home.append_metrics(step, {"train/loss": 0.0})
+        assert home.since_best(run) == since
+    assert home.since_best(replace(run, maximize=True)) == 1
 
 
 def test_a_second_process_in_the_same_directory_is_refused(home):
