@@ -83,6 +83,13 @@ def parser() -> argparse.ArgumentParser:
     ablate.add_argument(
         "--vary", action="append", default=[], metavar="FIELD=V,V", help="values of a field; may be given again"
     )
+    ablate.add_argument(
+        "--vary-seed",
+        choices=("all", "init", "data", "noise"),
+        default="all",
+        help="the source that follows the seed: initialisation, order of the data, or dropout and augmentation; the "
+        "others stay at the config's (default all)",
+    )
     mode = ablate.add_mutually_exclusive_group()
     for name, told in (
         ("one-at-a-time", "every value alone against the base (default)"),

@@ -6,7 +6,7 @@ import inspect
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jaxlm.ablate.arms import BASE, Arm, resolve
 from jaxlm.ablate.cell import Cell, code_parts, identity_parts, settings, with_seed
@@ -19,6 +19,7 @@ from jaxlm.train.run_directory import RunDirectory
 from jaxlm.train.serialise import digest
 
 SMALLER_IS_BETTER = ("loss", "error", "perplexity", "bits", "calibration")
+Vary = Literal["all", "init", "data", "noise"]  # the source of variation that follows the seed
 OF_THE_MACHINE = "run the same command again"  # how the mend of a full disk and its like ends
 
 
@@ -31,6 +32,7 @@ def ablate(
     *,
     metric: str | None = None,
     maximize: bool | None = None,
+    vary: Vary = "all",
 ) -> dict[str, Any]:
     """Train what `build` composes for the base and every arm at every seed, and make the table of a metric.
 
@@ -39,6 +41,7 @@ def ablate(
 
     metric: the default is the base's `run.metric`.
     maximize: whether more of it is better; the default is what `is_better_larger` says.
+    vary: which source follows the seed of a cell; the others stay at the base's seeds in every cell.
 
     Raises BadInput, before anything is written, for arms that make no ablation and a base that cannot run; after the
     first run, for a metric that it does not report. KeyboardInterrupt where a signal stopped a run.
@@ -48,21 +51,30 @@ def ablate(
     resolved = resolve(base, arms)
     numbers = [base.run.seed + index for index in range(seeds)]
     code = code_parts(inspect.getfile(build))
-    planned = {(arm.name, seed): plan(build, arm, config, seed, code) for arm, config in resolved for seed in numbers}
+    kept = {name: own for name, own in base.run.seeds._asdict().items() if vary not in (name, "all")}
+    planned = {
+        (arm.name, seed): plan(build, arm, with_seed(config, seed, kept), code)
+        for arm, config in resolved
+        for seed in numbers
+    }
     metric = metric or base.run.metric
     home = Path(directory)
     with lock(home):
         records = run_cells(build, [planned[arm.name, seed] for seed in numbers for arm, _ in resolved], home, metric)
         larger = is_better_larger(metric, base.run) if maximize is None else maximize
-        table = tabulate([arm for arm, _ in resolved], numbers, records, metric, larger)
+        table = tabulate([arm for arm, _ in resolved], numbers, records, metric, larger, kept)
         write_table(home, table)
     return table
 
 
-def default_directory(config_file: Path, base: Any, arms: Sequence[Arm]) -> Path:
-    """runs/ablations/<config file's name>-<digest of the base and the arms>; more seeds go on in the same one."""
+def default_directory(config_file: Path, base: Any, arms: Sequence[Arm], vary: Vary = "all") -> Path:
+    """runs/ablations/<config file's name>-<digest of the base and the arms>; more seeds go on in the same one.
+
+    One source of variation has a directory of its own: -init, -data or -noise at the end.
+    """
     changes = [[arm.name, *arm.words] for arm in arms]
-    return Path("runs") / "ablations" / f"{config_file.stem}-{digest([settings(base), changes])[:10]}"
+    source = "" if vary == "all" else f"-{vary}"
+    return Path("runs") / "ablations" / f"{config_file.stem}-{digest([settings(base), changes])[:10]}{source}"
 
 
 def is_better_larger(metric: str, run: Any) -> bool:
@@ -72,9 +84,8 @@ def is_better_larger(metric: str, run: Any) -> bool:
     return not any(word in metric for word in SMALLER_IS_BETTER)
 
 
-def plan(build: Build, arm: Arm, config: Any, seed: int, code: dict[str, Any]) -> Cell:
-    """The cell of an arm at a seed. An arm that cannot be built is a cell too, which fails; BadInput for the base."""
-    config = with_seed(config, seed)
+def plan(build: Build, arm: Arm, config: Any, code: dict[str, Any]) -> Cell:
+    """The cell of an arm, its config at a seed. One that cannot be built is a cell too; BadInput for the base."""
     try:
         config.run.validate()
         place = config.place.build()
@@ -83,7 +94,7 @@ def plan(build: Build, arm: Arm, config: Any, seed: int, code: dict[str, Any]) -
         if arm.name == BASE:
             raise
         parts = {**code, "config": settings(config), "refused": str(error)}
-    return Cell(arm.name, seed, config, parts)
+    return Cell(arm.name, config.run.seed, config, parts)
 
 
 @contextlib.contextmanager
