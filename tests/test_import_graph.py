@@ -51,6 +51,7 @@ HOMES = {
     "sklearn": {"data"},
     "scipy": {"verbs", "ablate"},
     "statsmodels": {"ablate"},
+    "optuna": {"ablate"},
     "matplotlib": {"report"},
     "torch": set(),
     "pickle": set(),

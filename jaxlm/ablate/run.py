@@ -15,6 +15,7 @@ from jaxlm.ablate.table import tabulate, write_table
 from jaxlm.errors import BadInput
 from jaxlm.train import train
 from jaxlm.train.experiment import Build
+from jaxlm.train.main import Stop
 from jaxlm.train.run_directory import RunDirectory
 from jaxlm.train.serialise import digest
 
@@ -119,7 +120,8 @@ def run_cells(build: Build, cells: Sequence[Cell], home: Path, metric: str) -> d
     done = [(cell, record) for cell in cells if (record := read_record(folders[cell.name], cell)) is not None]
     records = {(cell.arm, cell.seed): record for cell, record in done}
     for cell, record in done:
-        check_metric(cell, record, metric)
+        if cell.arm == BASE:
+            check_metric(record, metric)
     if records:
         print(f"{len(records)} of {len(cells)} cells are done already", flush=True)
     for number, cell in enumerate(cells, 1):
@@ -129,22 +131,25 @@ def run_cells(build: Build, cells: Sequence[Cell], home: Path, metric: str) -> d
         counts = f"{len(records) - failed} done, {failed} failed, {len(cells) - len(records)} left"
         print(f"cell {number} of {len(cells)}: {cell.arm}, seed {cell.seed} ({counts})", flush=True)
         record = run_cell(build, cell, folders[cell.name])
-        check_metric(cell, record, metric)
+        if cell.arm == BASE:
+            check_metric(record, metric)
         records[cell.arm, cell.seed] = record
         if why := value_of(record, metric)[1]:
             print(f"  failed: {why}", flush=True)
     return records
 
 
-def check_metric(cell: Cell, record: Record, metric: str) -> None:
-    """Raise BadInput where a run of the base does not report the metric of the table."""
-    if cell.arm == BASE and record["failed"] is None and metric not in record["final"]:
+def check_metric(record: Record, metric: str) -> None:
+    """Raise BadInput where a run does not report the metric of the table."""
+    if record["failed"] is None and metric not in record["final"]:
         known = ", ".join(sorted(record["final"]))
         raise BadInput(f"no run reports a metric {metric}: choose one of {known}")
 
 
-def run_cell(build: Build, cell: Cell, folder: Path) -> Record:
+def run_cell(build: Build, cell: Cell, folder: Path, stop: Stop | None = None) -> Record:
     """Train a cell, or go on with it, and write its record; what the run tells goes to <folder>.log.
+
+    stop: see `train`; a run that it ends is recorded as pruned, and goes on where a later `stop` lets it.
 
     A run that cannot go on because of its config or its numbers is recorded as failed. Raises BadInput for what lies
     with the machine, such as a full disk, and KeyboardInterrupt where a signal stopped the run: the cell stays open.
@@ -155,11 +160,12 @@ def run_cell(build: Build, cell: Cell, folder: Path) -> Record:
     folder.parent.mkdir(exist_ok=True)
     with folder.with_name(f"{folder.name}.log").open("a") as log, contextlib.redirect_stdout(log):
         try:
-            train(build, cell.config, folder)
+            train(build, cell.config, folder, stop)
         except BadInput as error:
             if OF_THE_MACHINE in str(error):
                 raise
             failed = str(error).replace(str(folder), cell.name)
-    if failed is None and not is_complete(home, cell.config.run):
+    pruned = stop(list(home.metrics())) if stop is not None and failed is None else None
+    if failed is None and pruned is None and not is_complete(home, cell.config.run):
         raise KeyboardInterrupt
-    return write_record(folder, cell, failed)
+    return write_record(folder, cell, failed, pruned)
