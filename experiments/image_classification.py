@@ -34,7 +34,7 @@ def build(config: Config, place: Placement) -> Experiment:
         init=lambda key: steps.init(model, tx, data.example(), key, ema=run.ema > 0),
         step=step,
         evaluate=place.reduce_metrics(steps.evaluate(loss)),
-        train_data=data.train(run.seed),
+        train_data=data.train(run.seeds.data, run.seeds.noise),
         eval_data=data.eval(),
         units=(data.batch, "images"),
         learning_rate=config.optim.schedule(run.steps),

@@ -37,7 +37,7 @@ def build(config: Config, place: Placement) -> Experiment:
         init=lambda key: steps.init(config.model, tx, config.data.example(), key, ema=run.ema > 0),
         step=step,
         evaluate=place.reduce_metrics(steps.evaluate(train_loss)),
-        train_data=config.data.train(run.seed),
+        train_data=config.data.train(run.seeds.data),
         eval_data=config.data.eval(),
         units=(tokens, "tokens"),
         flops=tokens * config.model.flops_per_token(config.data.length),

@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Parse the verb, run it, exit with its code: 2 and one line on bad input."""
     words, rest = parser().parse_known_args()
-    if rest and words.verb not in ("verify-resume", "crossval", "ablate"):
+    if rest and words.verb not in ("verify-resume", "crossval", "ablate", "tune"):
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     from jaxlm import verbs
     from jaxlm.errors import BadInput
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     """The verbs and their options."""
     root = argparse.ArgumentParser(
         prog="jaxlm",
-        description="Look at, sample from, predict with, evaluate, cross-validate, ablate and verify runs.",
+        description="Look at, sample from, predict with, evaluate, cross-validate, ablate, tune and verify runs.",
     )
     verbs = root.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -83,6 +83,13 @@ def parser() -> argparse.ArgumentParser:
     ablate.add_argument(
         "--vary", action="append", default=[], metavar="FIELD=V,V", help="values of a field; may be given again"
     )
+    ablate.add_argument(
+        "--vary-seed",
+        choices=("all", "init", "data", "noise"),
+        default="all",
+        help="the source that follows the seed: initialisation, order of the data, or dropout and augmentation; the "
+        "others stay at the config's (default all)",
+    )
     mode = ablate.add_mutually_exclusive_group()
     for name, told in (
         ("one-at-a-time", "every value alone against the base (default)"),
@@ -108,6 +115,30 @@ def parser() -> argparse.ArgumentParser:
     )
     ablate.add_argument("--num-cpus", type=float, default=1, help="CPUs that Ray keeps for a cell (default 1)")
     ablate.add_argument("--num-gpus", type=float, default=0, help="GPUs that Ray keeps for a cell (default 0)")
+
+    tune = verbs.add_parser(
+        "tune",
+        help="search a space of hyperparameters for the best metric",
+        epilog="The space is the `space` of the config file and those of --space. Further words are overrides of the "
+        "config, as --run.steps 100. The same command again goes on where it stopped.",
+    )
+    tune.add_argument("experiment", metavar="EXPERIMENT", help="an experiment file")
+    tune.add_argument("config", metavar="CONFIG", help="a config file")
+    tune.add_argument(
+        "--space",
+        action="append",
+        default=[],
+        metavar="FIELD=SPEC",
+        help="a field with its range, as 1e-4..1e-1:log, or its values, as 64,128; may be given again",
+    )
+    tune.add_argument("--trials", type=int, required=True, help="runs in all")
+    tune.add_argument("--seed", type=int, default=0, help="of the search; all trials have run.seed (default 0)")
+    tune.add_argument("--metric", default=None, help="to be made best (default: the config's run.metric)")
+    tune.add_argument(
+        "--better", choices=("larger", "smaller"), help="which values are better (default: from the config or the name)"
+    )
+    tune.add_argument("--prune", action="store_true", help="end a run that is worse than the median at an evaluation")
+    tune.add_argument("--directory", default=None, help="of cells and table (default: under runs/searches/)")
 
     verify = verbs.add_parser(
         "verify-resume",

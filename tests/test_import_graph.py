@@ -52,6 +52,7 @@ HOMES = {
     "scipy": {"verbs", "ablate"},
     "statsmodels": {"ablate"},
     "ray": {"ablate"},
+    "optuna": {"ablate"},
     "matplotlib": {"report"},
     "torch": set(),
     "pickle": set(),

@@ -54,14 +54,17 @@ def _values(known: dict[str, Any], spec: str) -> list[Arm]:
         raise BadInput(f"--vary {spec}: write a field and its values, as --vary optim.peak=1e-3,3e-3")
     if field not in known:
         raise BadInput(f"--vary {spec}: {unknown(field, known)}")
-    return [Arm(f"{field}={value.strip()}", _words(field, value.strip(), known[field])) for value in values.split(",")]
+    return [
+        Arm(f"{field}={value.strip()}", override_words(field, value.strip(), known[field]))
+        for value in values.split(",")
+    ]
 
 
-def _words(field: str, value: str, old: Any) -> tuple[str, ...]:
+def override_words(field: str, value: str, old: Any) -> tuple[str, ...]:
     """The override words that give a field a value; booleans are flags, tuples are several words."""
     if isinstance(old, bool):
         if value.lower() not in ("true", "false"):
-            raise BadInput(f"--vary {field}={value}: {field} is a switch: give True or False")
+            raise BadInput(f"{field}={value}: {field} is a switch: give True or False")
         parent, _, last = field.rpartition(".")
         return (f"--{field}" if value.lower() == "true" else f"--{parent}.no-{last}",)
     return (f"--{field}", *(value.split() if isinstance(old, list) else (value,)))

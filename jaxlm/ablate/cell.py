@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 import jaxlm
 from jaxlm.train import Experiment
+from jaxlm.train.config import Seeds
 from jaxlm.train.lineage import fingerprint, packages
 from jaxlm.train.serialise import digest, flatten, to_json
 from jaxlm.train.start import Start, read_leaves
@@ -47,9 +49,14 @@ class Cell:
         return f"{re.sub(r'[^A-Za-z0-9.=_-]+', '-', self.arm)[:60]}-seed{self.seed}-{self.identity[:10]}"
 
 
-def with_seed(config: Any, seed: int) -> Any:
-    """A config at a seed. Where its run lives is not part of it."""
-    return dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed, directory=None))
+def with_seed(config: Any, seed: int, kept: Mapping[str, int] | None = None) -> Any:
+    """A config at a seed, followed by every source but those `kept` at their own, {"data": 5}; see `Seeds`.
+
+    Where its run lives is not part of it. A source that is kept at the seed itself follows it.
+    """
+    own = {name: (kept or {}).get(name, seed) for name in Seeds._fields}
+    apart = {f"{name}_seed": None if value == seed else value for name, value in own.items()}
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed, directory=None, **apart))
 
 
 def settings(config: Any) -> dict[str, Any]:

@@ -60,10 +60,11 @@ def notes(table: Table) -> list[str]:
 def text(table: Table) -> str:
     """The table for a terminal."""
     title = f"{table['metric']} ({table['better']} is better)"
-    return "\n".join([title, "", *_aligned(summary(table)), "", *_aligned(by_seed(table)), "", *notes(table), ""])
+    return "\n".join([title, "", *aligned(summary(table)), "", *aligned(by_seed(table)), "", *notes(table), ""])
 
 
-def _aligned(grid: Grid) -> list[str]:
+def aligned(grid: Grid) -> list[str]:
+    """The rows as lines, with columns that are as wide as their widest cell."""
     widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in grid]
 

@@ -47,7 +47,7 @@ def perform(parcel: Parcel) -> Outcome:
         build, code = _loaded(parcel["experiment"], parcel["build"])
         unit = [Cell(arm, seed, from_json(config), parts) for arm, seed, config, parts in parcel["cells"]]
         for cell in unit:
-            check_as_planned(cell, plan(build, Arm(cell.arm), cell.config, cell.seed, code))
+            check_as_planned(cell, plan(build, Arm(cell.arm), cell.config, code))
         return "records", run_unit(build, unit, Path(parcel["home"]))
     except BadInput as error:
         return "refused", str(error)

@@ -8,7 +8,7 @@ from typing import Any
 from jaxlm.ablate.cell import Cell
 from jaxlm.train import Run
 from jaxlm.train.checkpoint import Checkpoints
-from jaxlm.train.run_directory import RunDirectory
+from jaxlm.train.run_directory import RunDirectory, since_best
 from jaxlm.train.serialise import digest
 
 RECORD = "cell.json"
@@ -16,9 +16,10 @@ SEAL = "seal"
 Record = dict[str, Any]
 
 
-def write_record(directory: Path, cell: Cell, failed: str | None) -> Record:
-    """Make and write the record of a cell that has ended; `failed` is the one line of what went wrong.
+def write_record(directory: Path, cell: Cell, failed: str | None, pruned: str | None = None) -> Record:
+    """Make and write the record of a cell that has ended.
 
+    failed: the one line of what went wrong.    pruned: why a search gave the run up before its end.
     curves: each metric by update, [[update, value], ...].    final: its value at the end, or with `run.patience` at
     the evaluation that was best by `run.metric`. A value that is not finite is null. Times are left out.
     """
@@ -29,6 +30,7 @@ def write_record(directory: Path, cell: Cell, failed: str | None) -> Record:
         "identity": cell.identity,
         "parts": cell.parts,
         "failed": failed,
+        "pruned": pruned,
         "curves": curves(home),
         "final": finals(home, cell.config.run),
     }
@@ -74,13 +76,13 @@ def is_complete(home: RunDirectory, run: Run) -> bool:
     steps = Checkpoints(home.checkpoints).steps()
     if not steps:
         return False
-    return steps[-1] == run.steps or (run.patience is not None and home.since_best(run) >= run.patience)
+    return steps[-1] == run.steps or (run.patience is not None and since_best(home.metrics(), run) >= run.patience)
 
 
 def value_of(record: Record, metric: str) -> tuple[float | None, str | None]:
     """A cell's value of a metric, or None and why there is none."""
-    if record["failed"] is not None:
-        return None, record["failed"]
+    if why := record["failed"] or record["pruned"]:
+        return None, why
     if metric not in record["final"]:
         return None, f"the run reports no {metric}"
     value = record["final"][metric]

@@ -5,11 +5,11 @@ import fcntl
 import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jaxlm.ablate.arms import BASE, Arm, resolve
 from jaxlm.ablate.board import Board
-from jaxlm.ablate.cell import Cell, code_parts, settings
+from jaxlm.ablate.cell import Cell, code_parts, settings, with_seed
 from jaxlm.ablate.executors import Executor, serial
 from jaxlm.ablate.record import Record, read_record
 from jaxlm.ablate.table import tabulate, write_table
@@ -19,6 +19,7 @@ from jaxlm.train.experiment import Build
 from jaxlm.train.serialise import digest
 
 SMALLER_IS_BETTER = ("loss", "error", "perplexity", "bits", "calibration")
+Vary = Literal["all", "init", "data", "noise"]  # the source of variation that follows the seed
 
 
 def ablate(
@@ -31,6 +32,7 @@ def ablate(
     metric: str | None = None,
     maximize: bool | None = None,
     executor: Executor = serial,
+    vary: Vary = "all",
 ) -> dict[str, Any]:
     """Train what `build` composes for the base and every arm at every seed, and make the table of a metric.
 
@@ -40,6 +42,7 @@ def ablate(
     metric: the default is the base's `run.metric`.
     maximize: whether more of it is better; the default is what `is_better_larger` says.
     executor: where the cells run; the table does not depend on it.
+    vary: which source follows the seed of a cell; the others stay at the base's seeds in every cell.
 
     Raises BadInput, before anything is written, for arms that make no ablation and a base that cannot run; after the
     first run, for a metric that it does not report. KeyboardInterrupt where a signal stopped a run. OpenCells where
@@ -50,22 +53,31 @@ def ablate(
     resolved = resolve(base, arms)
     numbers = [base.run.seed + index for index in range(seeds)]
     code = code_parts(inspect.getfile(build))
-    planned = {(arm.name, seed): plan(build, arm, config, seed, code) for arm, config in resolved for seed in numbers}
+    kept = {name: own for name, own in base.run.seeds._asdict().items() if vary not in (name, "all")}
+    planned = {
+        (arm.name, seed): plan(build, arm, with_seed(config, seed, kept), code)
+        for arm, config in resolved
+        for seed in numbers
+    }
     metric = metric or base.run.metric
     home = Path(directory)
     with lock(home):
         cells = [planned[arm.name, seed] for seed in numbers for arm, _ in resolved]
         records = run_cells(build, cells, home, metric, executor)
         larger = is_better_larger(metric, base.run) if maximize is None else maximize
-        table = tabulate([arm for arm, _ in resolved], numbers, records, metric, larger)
+        table = tabulate([arm for arm, _ in resolved], numbers, records, metric, larger, kept)
         write_table(home, table)
     return table
 
 
-def default_directory(config_file: Path, base: Any, arms: Sequence[Arm]) -> Path:
-    """runs/ablations/<config file's name>-<digest of the base and the arms>; more seeds go on in the same one."""
+def default_directory(config_file: Path, base: Any, arms: Sequence[Arm], vary: Vary = "all") -> Path:
+    """runs/ablations/<config file's name>-<digest of the base and the arms>; more seeds go on in the same one.
+
+    One source of variation has a directory of its own: -init, -data or -noise at the end.
+    """
     changes = [[arm.name, *arm.words] for arm in arms]
-    return Path("runs") / "ablations" / f"{config_file.stem}-{digest([settings(base), changes])[:10]}"
+    source = "" if vary == "all" else f"-{vary}"
+    return Path("runs") / "ablations" / f"{config_file.stem}-{digest([settings(base), changes])[:10]}{source}"
 
 
 def is_better_larger(metric: str, run: Any) -> bool:
@@ -98,19 +110,21 @@ def run_cells(
     found = [(cell, read_record(folder_of(home, cell), cell)) for cell in cells]
     records = {(cell.arm, cell.seed): record for cell, record in found if record is not None}
     for cell, record in found:
-        check_metric(cell, record, metric)
+        if record is not None and cell.arm == BASE:
+            check_metric(record, metric)
     units = [[cell] for cell, record in found if record is None]
     with Board(cells, records, metric) as board, contextlib.closing(executor(build, units, home, board)) as finished:
         for unit, made in finished:
             for cell, record in zip(unit, made, strict=True):
-                check_metric(cell, record, metric)
+                if cell.arm == BASE:
+                    check_metric(record, metric)
                 records[cell.arm, cell.seed] = record
                 board.ended(cell, record)
     return records
 
 
-def check_metric(cell: Cell, record: Record | None, metric: str) -> None:
-    """Raise BadInput where a run of the base does not report the metric of the table."""
-    if cell.arm == BASE and record and record["failed"] is None and metric not in record["final"]:
+def check_metric(record: Record, metric: str) -> None:
+    """Raise BadInput where a run does not report the metric of the table."""
+    if record["failed"] is None and metric not in record["final"]:
         known = ", ".join(sorted(record["final"]))
         raise BadInput(f"no run reports a metric {metric}: choose one of {known}")

@@ -12,15 +12,22 @@ from jaxlm.ablate.forms import FORMS
 from jaxlm.ablate.record import Record, value_of, write_atomic
 from jaxlm.ablate.statistics import DRAWS, MOST_EXACT, compare, holm, is_significant, summarise
 
+SOURCES = {"init": "initialisation", "data": "order of the data", "noise": "dropout and augmentation"}
 DIGITS = 10  # significant digits of what is computed; values of cells are kept as they are
 
 
 def tabulate(
-    arms: Sequence[Arm], seeds: Sequence[int], records: Mapping[tuple[str, int], Record], metric: str, maximize: bool
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    records: Mapping[tuple[str, int], Record],
+    metric: str,
+    maximize: bool,
+    kept: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """The table as JSON: a function of the records alone, with no time, no path and no machine in it.
 
     arms: the base first.    seeds: of every arm.    records: by arm and seed, one for each.
+    kept: sources of variation that do not follow the seed, and the seed that each has in every cell.
     """
     rows = [_row(arm, [records[arm.name, seed] for seed in seeds], metric) for arm in arms]
     base, others = rows[0], rows[1:]
@@ -37,7 +44,14 @@ def tabulate(
             "improvement": _short(found.improvement),
         }
     table = {"metric": metric, "better": "larger" if maximize else "smaller", "packing": PACKING, "seeds": list(seeds)}
-    return {**table, "arms": rows, "foot": foot(rows, seeds, metric, maximize)}
+    told = [_kept(kept)] if kept else []
+    return {**table, "arms": rows, "foot": [*told, *foot(rows, seeds, metric, maximize)]}
+
+
+def _kept(kept: Mapping[str, int]) -> str:
+    varied = ", ".join(name for source, name in SOURCES.items() if source not in kept)
+    fixed = ", ".join(f"{SOURCES[source]} at {seed}" for source, seed in kept.items())
+    return f"Only one source follows the seed: {varied}. The others stay in every cell: {fixed}."
 
 
 def _row(arm: Arm, records: Sequence[Record], metric: str) -> dict[str, Any]:

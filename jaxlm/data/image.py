@@ -55,13 +55,13 @@ class Images:
         """Return the images of both splits."""
         raise NotImplementedError
 
-    def train(self, seed: int = 0) -> Shuffled:
-        """Return the training batches.
+    def train(self, seed: int = 0, noise: int | None = None) -> Shuffled:
+        """Return the training batches; what augmentation draws is seeded by `noise`, None: by `seed`.
 
         Raises:
             BadInput: the images cannot be read, or are fewer than a batch.
         """
-        return Shuffled(Drawn(_loaded(self).train), self.batch, seed)
+        return Shuffled(Drawn(_loaded(self).train), self.batch, seed, noise)
 
     def eval(self) -> InOrder:
         """Return the evaluation batches: every image exactly once.

@@ -184,21 +184,21 @@ def random_rectangle(width: int, height: int, words: np.ndarray) -> tuple[float,
 @of_epoch
 def crop_words(epoch: Epoch, count: int) -> np.ndarray:
     """Return four random words for each row of an epoch; uint64 [count, 4]."""
-    return epoch.words(4 * count, purpose=4).reshape(count, 4)
+    return epoch.noise_words(4 * count, purpose=4).reshape(count, 4)
 
 
 @of_epoch
 def draw_words(epoch: Epoch, count: int) -> np.ndarray:
     """Return the words of a PRNG key for each row of an epoch; uint32 [count, 2]."""
-    return epoch.words(count, purpose=3).view(np.uint32).reshape(count, 2)
+    return epoch.noise_words(count, purpose=3).view(np.uint32).reshape(count, 2)
 
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
     """A source with "draws" in its training batches, uint32 [B, 2]: the words of a PRNG key for each example.
 
-    They are a function of the seed and of the example's place in the endless sequence of epochs, so that what is drawn
-    with them depends on no worker, micro-batch or device.
+    They are a function of the seed of the noise and of the example's place in the endless sequence of epochs, so that
+    what is drawn with them depends on no worker, micro-batch or device.
     """
 
     source: Source

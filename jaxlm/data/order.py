@@ -14,10 +14,17 @@ from jaxlm.errors import BadInput
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the data: everything random in it is a pure function of (seed, number)."""
+    """One pass over the data: everything random in it is a pure function of (seed, number), or of (noise, number).
+
+    Attributes:
+        seed: of the order of the rows and how a text is cut into them.
+        number: counts the passes.
+        noise: the seed of what is drawn for each row, such as a crop; None: the same.
+    """
 
     seed: int
     number: int
+    noise: int | None = None
 
     def words(self, count: int, purpose: int) -> np.ndarray:
         """Return `count` random uint64.
@@ -25,7 +32,14 @@ class Epoch:
         Raw words of a counter-based generator: NumPy keeps these for ever, while the methods of its `Generator` may
         change with a release. `purpose` separates the draws of one epoch from each other.
         """
-        return np.random.Philox(np.random.SeedSequence([self.seed, self.number, purpose])).random_raw(count)
+        return self._words(self.seed, count, purpose)
+
+    def noise_words(self, count: int, purpose: int) -> np.ndarray:
+        """Return `count` random uint64 from the seed of the noise."""
+        return self._words(self.seed if self.noise is None else self.noise, count, purpose)
+
+    def _words(self, seed: int, count: int, purpose: int) -> np.ndarray:
+        return np.random.Philox(np.random.SeedSequence([seed, self.number, purpose])).random_raw(count)
 
 
 def of_epoch(make: Callable[[Epoch, int], np.ndarray]) -> Callable[[Epoch, int], np.ndarray]:
@@ -91,19 +105,20 @@ class Shuffled(_Batches):
     """Training data: every epoch is a new permutation of all rows, and batches run on over its end.
 
     Batch i holds rows [i * batch, (i + 1) * batch) of the endless sequence of epochs. The fingerprint is that of the
-    whole, whatever the shard.
+    whole, whatever the shard. `seed` and `noise` are those of its epochs.
 
     Raises:
-        BadInput: the source has fewer rows than a batch, or the seed is negative.
+        BadInput: the source has fewer rows than a batch, or a seed is negative.
     """
 
     seed: int = 0
+    noise: int | None = None
 
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise BadInput(f"a batch of {self.batch} rows: give at least 1")
-        if self.seed < 0:
-            raise BadInput(f"a seed of {self.seed}: give 0 or more")
+        if (negative := min(self.seed, self.noise or 0)) < 0:
+            raise BadInput(f"a seed of {negative}: give 0 or more")
         if self.batch > len(self.source):
             raise BadInput(
                 f"a batch of {self.batch} rows is larger than the {len(self.source)} rows that the data has: "
@@ -119,7 +134,7 @@ class Shuffled(_Batches):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts[1:] else parts[0]
 
     def _rows(self, number: int, places: np.ndarray) -> Batch:
-        epoch = Epoch(self.seed, int(number))
+        epoch = Epoch(self.seed, int(number), self.noise)
         return self.source.take(permutation(epoch, len(self.source))[places], epoch)
 
     def shard(self, index: int, count: int) -> "Shuffled":
@@ -128,11 +143,12 @@ class Shuffled(_Batches):
         Raises:
             BadInput: the batch does not divide by `count`.
         """
-        return Shuffled(self.source, self.batch, self.seed, **self._part(index, count))
+        return Shuffled(self.source, self.batch, self.seed, self.noise, **self._part(index, count))
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over the source, the batch size and the seed."""
-        return digest("shuffled", self.source.fingerprint(), self.batch, self.seed)
+        """Return a SHA-256 over the source, the batch size and the seeds; a noise of the same seed is none."""
+        apart = () if self.noise in (None, self.seed) else (self.noise,)
+        return digest("shuffled", self.source.fingerprint(), self.batch, self.seed, *apart)
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,22 @@ import importlib.util
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from jaxlm.errors import BadInput
 from jaxlm.parallel import Place
 from jaxlm.train.start import Start
+
+
+class Seeds(NamedTuple):
+    """The seed of each source of variation.
+
+    init: the parameters.    data: the order of the data.    noise: dropout and augmentation.
+    """
+
+    init: int
+    data: int
+    noise: int
 
 
 @dataclass(frozen=True)
@@ -17,6 +28,7 @@ class Run:
     """How long a run is, how often it reports, and what the composition of its step depends on.
 
     steps: optimizer updates in all.    seed: root of initialisation, dropout and data order.
+    init_seed, data_seed, noise_seed: of one source alone, see `Seeds`; None is `seed`.
     accumulate: micro-batches of a batch.    repeat: updates in one compiled program.
     ema: decay of the average of the parameters, 0 for none.
     skip_limit: non-finite updates in a row that end the run.
@@ -31,6 +43,9 @@ class Run:
 
     steps: int = 1000
     seed: int = 0
+    init_seed: int | None = None
+    data_seed: int | None = None
+    noise_seed: int | None = None
     accumulate: int = 1
     repeat: int = 1
     ema: float = 0.0
@@ -47,13 +62,20 @@ class Run:
     workers: int = 0
     directory: str | None = None
 
+    @property
+    def seeds(self) -> Seeds:
+        """The seed of each source, its own or the run's."""
+        own = (self.init_seed, self.data_seed, self.noise_seed)
+        return Seeds(*(self.seed if seed is None else seed for seed in own))
+
     def validate(self) -> None:
         """Raise BadInput for numbers that make no run."""
         for name in ("steps", "accumulate", "repeat", "skip_limit", "keep_last"):
             if getattr(self, name) < 1:
                 raise BadInput(f"run.{name} is {getattr(self, name)}: it must be at least 1")
-        for name in ("log_every", "eval_every", "save_every", "keep_best", "workers"):
-            if getattr(self, name) < 0:
+        numbers = ("log_every", "eval_every", "save_every", "keep_best", "workers")
+        for name in (*numbers, "seed", "init_seed", "data_seed", "noise_seed"):
+            if (getattr(self, name) or 0) < 0:
                 raise BadInput(f"run.{name} is {getattr(self, name)}: it must be 0 or more")
         for name in ("steps", "log_every", "eval_every", "save_every"):
             if getattr(self, name) % self.repeat:

@@ -4,6 +4,7 @@ import inspect
 import os
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -22,8 +23,10 @@ from jaxlm.train.interrupt import Interrupt
 from jaxlm.train.lineage import command, describe
 from jaxlm.train.loop import Meter, ahead, every, fit, measure
 from jaxlm.train.progress import Progress, brief, progress, tensorboard, utilisation
-from jaxlm.train.run_directory import RunDirectory, default_directory
-from jaxlm.train.start import Leaves, take_over
+from jaxlm.train.run_directory import RunDirectory, default_directory, since_best
+from jaxlm.train.start import Leaves, take_over, with_noise
+
+Stop = Callable[[list[dict[str, Any]]], str | None]  # the records of a run -> a reason to end it
 
 
 def main(build: Build) -> None:
@@ -53,8 +56,10 @@ def complain(error: BadInput) -> int:
     return 2
 
 
-def train(build: Build, config: Any, directory: str | Path) -> Any:
+def train(build: Build, config: Any, directory: str | Path, stop: Stop | None = None) -> Any:
     """Train what `build` composes to `config.run.steps` updates in a directory, from where it stands there.
+
+    stop: asked at each evaluation, with all records of the run so far; a reason ends the run there.
 
     Returns the state. Raises BadInput, before anything is written, for what cannot run.
     """
@@ -70,6 +75,7 @@ def train(build: Build, config: Any, directory: str | Path) -> Any:
     try:
         home.begin(config, describe(place, data, config.run.seed), Path(inspect.getfile(build)), experiment.artefacts)
         session = Session(experiment, config.run, place, home, leaves)
+        session.stop = stop
         if before is not None and before.run.steps != config.run.steps:
             session.moved = (build(before, place).learning_rate, before.run.steps)
         return session.run()
@@ -112,6 +118,7 @@ class Session:
     def __init__(self, experiment: Experiment, run: Run, place: Placement, home: RunDirectory, leaves: Leaves):
         self.experiment, self.settings, self.place, self.home = experiment, run, place, home
         self.leaves = leaves  # what a new run takes over
+        self.stop: Stop | None = None  # what may end the run beside patience
         self.moved: tuple[Any, int] | None = None  # learning rate and length of the run before, where they differ
         self.checkpoints = Checkpoints(home.checkpoints, run.keep_last, run.keep_best, run.metric, run.maximize)
         self.shown: list[Progress] = []
@@ -137,10 +144,13 @@ class Session:
         """The state to go on from and its number of updates."""
         self.checkpoints.tidy()
         step = self.checkpoints.newest_whole()
-        key = jax.random.key(self.settings.seed)
+        seeds = self.settings.seeds
+        key = jax.random.key(seeds.init)
         if step is None:
             began = time.perf_counter()
             state = jax.block_until_ready(self.place.init(self.experiment.init, key))
+            if seeds.noise != seeds.init:
+                state = with_noise(state, self.experiment.init, self.place, seeds.noise)
             print(f"initialised in {time.perf_counter() - began:.1f} s", flush=True)
             if self.leaves:
                 state = take_over(state, self.leaves)
@@ -168,7 +178,7 @@ class Session:
         settings, place, experiment = self.settings, self.place, self.experiment
         from jaxlm.data.loader import batches
 
-        over = self.out_of_patience()  # a run that stopped early stays as it is when it is started again
+        over = self.over()  # a run that stopped early stays as it is when it is started again
         stop = stop if over is None else start
         stride = settings.repeat
         single = ahead(batches(experiment.train_data, start, stop, workers=settings.workers), place.put)
@@ -217,7 +227,7 @@ class Session:
         self.say(f"run: {self.home.path}")
 
     def evaluation(self, state: Any, completed: int) -> str | None:
-        """Evaluate on all of the evaluation data; returns a reason to stop when patience is at an end."""
+        """Evaluate on all of the evaluation data; returns a reason to stop where there is one."""
         from jaxlm.data.loader import batches
 
         data = self.experiment.eval_data
@@ -225,11 +235,17 @@ class Session:
         metrics = compute(self.meter.aside(work), "eval/")
         self.latest = (completed, metrics)
         self.emit(completed, metrics)
-        return self.out_of_patience()
+        return self.over()
 
-    def out_of_patience(self) -> str | None:
+    def over(self) -> str | None:
+        """A reason to end the run where it stands: patience is at an end, or `stop` gives one."""
+        records = list(self.home.metrics())
+        return self.out_of_patience(records) or (self.stop(records) if self.stop else None)
+
+    def out_of_patience(self, records: list[dict[str, Any]]) -> str | None:
         """A reason to stop when the last evaluations were no better than the best before them."""
-        since, settings = self.home.since_best(self.settings), self.settings
+        settings = self.settings
+        since = since_best(records, settings)
         if settings.patience is None or since < settings.patience:
             return None
         return f"stopped early: {settings.metric} has not improved for {since} evaluations"

@@ -4,7 +4,7 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -142,15 +142,16 @@ class RunDirectory:
             except ValueError:
                 return
 
-    def since_best(self, run: Run) -> int:
-        """How many evaluations followed the best one by `run.metric`; -1 before the first."""
-        values = [record[run.metric] for record in self.metrics() if record.get(run.metric) is not None]
-        return len(values) - 1 - values.index((max if run.maximize else min)(values)) if values else -1
-
     def evaluation_at(self, step: int) -> dict[str, float]:
         """What was evaluated at an update, or nothing."""
         found = {name: value for record in self.metrics() if record["step"] == step for name, value in record.items()}
         return {name: value for name, value in found.items() if name.startswith("eval/")}
+
+
+def since_best(records: Iterable[Mapping[str, Any]], run: Run) -> int:
+    """How many evaluations followed the best one by `run.metric`; -1 before the first."""
+    values = [record[run.metric] for record in records if record.get(run.metric) is not None]
+    return len(values) - 1 - values.index((max if run.maximize else min)(values)) if values else -1
 
 
 def _partial(name: str) -> str:

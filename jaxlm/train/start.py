@@ -1,4 +1,4 @@
-"""Start a run from weights that are there: another run's checkpoint, or a file of pretrained ones."""
+"""What a run starts from: weights that are there (another run's, or pretrained ones), and a noise of its own."""
 
 import re
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlm.errors import BadInput
+from jaxlm.parallel import Placement
 from jaxlm.steps import evaluated
 
 Leaves = dict[str, Any]  # "params/..." and "batch_stats/..." -> array
@@ -113,3 +114,16 @@ def take_over(state: Any, leaves: Leaves) -> Any:
     replaced = jax.tree_util.tree_map_with_path(one, {"params": state.params, **state.variables})
     ema = None if state.ema is None else jax.tree.map(jnp.copy, replaced)
     return state.replace(params=replaced.pop("params"), variables=replaced, ema=ema)
+
+
+def with_noise(state: Any, init: Callable[[jax.Array], Any], place: Placement, seed: int) -> Any:
+    """A state with the PRNG keys that `init` gives at another seed, and all else its own."""
+
+    def is_key(leaf: jax.Array) -> bool:
+        return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+    def keys(key: jax.Array) -> list[jax.Array]:
+        return [leaf for leaf in jax.tree.leaves(init(key)) if is_key(leaf)]
+
+    drawn = iter(place.init(keys, jax.random.key(seed)))
+    return jax.tree.map(lambda leaf: next(drawn) if is_key(leaf) else leaf, state)

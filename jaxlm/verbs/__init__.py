@@ -10,6 +10,7 @@ def run(words: argparse.Namespace, rest: list[str]) -> int:
     from jaxlm.verbs.ablate import ablate
     from jaxlm.verbs.crossval import crossval
     from jaxlm.verbs.predict import predict
+    from jaxlm.verbs.tune import tune
 
     verbs: dict[str, Callable[[], int]] = {
         "doctor": runs.doctor,
@@ -19,6 +20,7 @@ def run(words: argparse.Namespace, rest: list[str]) -> int:
         "predict": lambda: predict(words),
         "ablate": lambda: ablate(words, rest),
         "crossval": lambda: crossval(words, rest),
+        "tune": lambda: tune(words, rest),
         "verify-resume": lambda: runs.verify(words, rest),
     }
     return verbs[words.verb]()

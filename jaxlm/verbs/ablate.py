@@ -30,12 +30,13 @@ def ablate(words: argparse.Namespace, rest: list[str]) -> int:
     base = parse(load(words.config), rest, words.config)
     changes = declared(getattr(load_module(words.config), "ablations", {}), words.config)
     arms = combine(base, words.mode, changes, varied(base, words.vary))
-    directory = words.directory or default_directory(Path(words.config), base, arms)
+    directory = words.directory or default_directory(Path(words.config), base, arms, words.vary_seed)
     where = executor(words)
     larger = {"larger": True, "smaller": False, None: None}[words.better]
     build = load_module(words.experiment).build
+    options = {"metric": words.metric, "maximize": larger, "vary": words.vary_seed, "executor": where}
     try:
-        table = run(build, base, arms, words.seeds, directory, metric=words.metric, maximize=larger, executor=where)
+        table = run(build, base, arms, words.seeds, directory, **options)
     except KeyboardInterrupt:
         print(f"stopped: the same command goes on in {directory}", flush=True)
         return 130

@@ -16,6 +16,7 @@ from jaxlm.train.seal import read_seal
 
 OPTIONAL = {
     "tensorboardX": ("TensorBoard events beside a run", "pip install 'jaxlm[tensorboard]'"),
+    "optuna": ("`jaxlm tune`", "pip install 'jaxlm[tune]'"),
     "tensorflow": ("preparing TFDS datasets (reading prepared ones needs none)", "pip install 'jaxlm[prepare]'"),
     "pytest": ("the tests", "pip install 'jaxlm[dev]'"),
 }

@@ -97,7 +97,7 @@ def test_cells_of_other_code_are_other_cells(made, config, monkeypatch, tmp_path
     shutil.copytree(made[0], tmp_path / "copy")
     trained = []
 
-    def refuse(build, config, directory):
+    def refuse(build, config, directory, *_):
         trained.append(directory.name)
         raise RuntimeError("killed")
 

@@ -71,6 +71,8 @@ def test_arms_that_make_no_ablation_are_refused(base):
         ([Arm("x", ("--optim.peak", "0.003"))], "arm 'x' is equal to the base: leave it out"),
         ([Arm("x", ("--data.augment.0.degrees", "10.0"))], "arm 'x' is equal to the base"),
         ([Arm("x", ("--run.seed", "5"))], "arm 'x' is equal to the base"),
+        ([Arm("x", ("--run.init-seed", "5", "--run.noise-seed", "6"))], "arm 'x' is equal to the base"),
+        ([Arm("x", ("--run.data-seed", "5"))], "arm 'x' is equal to the base"),
         ([Arm("x", ("--run.workers", "2"))], "arm 'x' is equal to the base"),
         ([*CHANGES, Arm("c", ("--optim.peak", "1.0"))], "arms 'a' and 'c' are the same: leave one out"),
         ([*CHANGES, Arm("a", ("--optim.peak", "2"))], "two arms are called 'a'"),

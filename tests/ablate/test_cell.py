@@ -71,6 +71,15 @@ def test_the_config_changes_it(made):
     assert settings(seeded) != settings(config)
 
 
+def test_every_seed_changes_it_and_a_source_that_is_kept_at_the_cell_s_seed_is_none(made):
+    for name in ("init_seed", "data_seed", "noise_seed"):
+        assert "config" in differing(made(), made(run={name: 4}))
+    apart = replace(load(CONFIG), run=replace(load(CONFIG).run, seed=1, init_seed=2, data_seed=3, noise_seed=4))
+    assert with_seed(apart, 7).run.seeds == (7, 7, 7)
+    assert with_seed(apart, 7, {"data": 3, "noise": 4}).run.seeds == (7, 3, 4)
+    assert with_seed(apart, 3, {"data": 3}) == with_seed(apart, 3)
+
+
 @pytest.mark.parametrize("file", ["jaxlm/steps/update.py", "jaxlm/models/cnn.py", "experiment.py"])
 def test_one_byte_of_code_changes_it_and_a_comment_in_the_readme_does_not(made, tmp_path, file):
     before = made()

@@ -273,7 +273,8 @@ def test_random_crops_are_a_function_of_seed_epoch_and_row():
     source = Decoded(InMemory(tuple(encoded(Image.fromarray(pixels(9, 12, seed=i))) for i in range(6))), 5, 3, "random")
     first = source.take(np.arange(6), Epoch(1, 2))["image"]
     assert np.array_equal(source.take(np.array([4, 1]), Epoch(1, 2))["image"], first[[4, 1]])
-    for other in (Epoch(2, 2), Epoch(1, 3)):
+    assert np.array_equal(source.take(np.arange(6), Epoch(9, 2, noise=1))["image"], first)
+    for other in (Epoch(2, 2), Epoch(1, 3), Epoch(1, 2, noise=9)):
         assert (source.take(np.arange(6), other)["image"] != first).any((1, 2, 3)).all()
     assert np.array_equal(source.take(np.arange(6), None)["image"], source.take(np.arange(6), None)["image"])
 

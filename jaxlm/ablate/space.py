@@ -1,0 +1,105 @@
+"""The space of a hyperparameter search: for each field of a config a range or a choice of values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jaxlm.ablate.arms import fields, override_words, parse, unknown
+from jaxlm.ablate.cell import FREE, FREE_WITHOUT_PATIENCE
+from jaxlm.errors import BadInput
+from jaxlm.train.config import Seeds
+from jaxlm.train.serialise import to_json
+
+FORM = "write a field and its range or values, as --space optim.peak=1e-4..1e-1:log or --space model.hidden=64,128"
+FIXED = FREE | FREE_WITHOUT_PATIENCE | {"run.seed", *(f"run.{name}_seed" for name in Seeds._fields)}
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers from low to high, both within; whole ones where both are int. log: uniform in the logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Some values, as one would type them; several words of one value are separated by spaces."""
+
+    values: tuple[str, ...]
+
+
+Space = dict[str, Range | Choice]
+
+
+def declared(space: Any, source: str) -> list[str]:
+    """The specs of a config file's `space`. Raises BadInput where that is not a dict of fields and texts."""
+    if not isinstance(space, Mapping) or not all(isinstance(text, str) for pair in space.items() for text in pair):
+        raise BadInput(f'`space` of {source} is no dict of texts: write {{"optim.peak": "1e-4..1e-1:log"}}')
+    return [f"{field}={text}" for field, text in space.items()]
+
+
+def read_space(base: Any, specs: Sequence[str]) -> Space:
+    """The space of specs, `field=low..high[:log]` or `field=a,b,c`; of two for one field the later one counts.
+
+    Raises BadInput for no specs, a field that is none or that a search must not change, a range without numbers, one
+    that is empty, reversed or logarithmic from zero or below, fewer than two values, and values that do not fit.
+    """
+    if not specs:
+        raise BadInput(f"there is no space to search: {FORM}, or declare `space` in the config file")
+    return dict(_read(base, spec) for spec in specs)
+
+
+def words_at(base: Any, point: Mapping[str, str]) -> tuple[str, ...]:
+    """The override words of a point: a text for each field."""
+    known = fields(to_json(base))
+    return tuple(word for field, text in point.items() for word in override_words(field, text, known[field]))
+
+
+def _read(base: Any, spec: str) -> tuple[str, Range | Choice]:
+    name, equals, text = (part.strip() for part in spec.partition("="))
+    field, known = name.removeprefix("--").replace("-", "_"), fields(to_json(base))
+    if not equals or not field or not text:
+        raise BadInput(f"--space {spec}: {FORM}")
+    if field not in known:
+        raise BadInput(f"--space {spec}: {unknown(field, known)}")
+    if field in FIXED:
+        raise BadInput(f"--space {spec}: {field} makes no run better: leave it out")
+    whole, _, suffix = text.partition(":")
+    if ".." in text and "," not in text:
+        if suffix not in ("", "log") or text.endswith(":"):
+            raise BadInput(f"--space {spec}: after the colon stands {suffix!r}: write :log, or nothing")
+        return field, _range(base, field, whole, suffix == "log", spec)
+    return field, _choice(base, field, text, spec)
+
+
+def _range(base: Any, field: str, text: str, log: bool, spec: str) -> Range:
+    first, _, last = text.partition("..")
+    low, high = (_value(base, field, bound.strip(), spec) for bound in (first, last))
+    for bound in (low, high):
+        if isinstance(bound, bool) or not isinstance(bound, int | float):
+            raise BadInput(f"--space {spec}: {field} takes no numbers: list its values, as --space {field}=a,b")
+    if not low < high or high - low == float("inf"):
+        raise BadInput(
+            f"--space {spec}: from {low} to {high} there is no range: give two finite bounds, the lower one first"
+        )
+    if log and low <= 0:
+        raise BadInput(f"--space {spec}: {low} has no logarithm: give a lower bound above 0, or leave :log out")
+    return Range(low, high, log)
+
+
+def _choice(base: Any, field: str, text: str, spec: str) -> Choice:
+    values = tuple(value.strip() for value in text.split(","))
+    found = [_value(base, field, value, spec) for value in values]
+    if len(found) < 2 or any(value in found[:index] for index, value in enumerate(found)):
+        raise BadInput(f"--space {spec}: give at least two values, all of them different, or a range as 1..8")
+    return Choice(values)
+
+
+def _value(base: Any, field: str, text: str, spec: str) -> Any:
+    """What a field becomes when one gives it a text; BadInput where it does not take it."""
+    if not text:
+        raise BadInput(f"--space {spec}: {FORM}")
+    where = f"--space {spec}"
+    return fields(to_json(parse(base, words_at(base, {field: text}), where)))[field]
