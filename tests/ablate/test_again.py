@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ablations import EXPERIMENT, command, dies, jaxlm, no_training, records, tables
 
 from jaxlm.ablate import run, unit
+from jaxlm.train import train
+from jaxlm.train.config import load, load_module
 from jaxlm.train.run_directory import RunDirectory
 from whole_path import ROOT
 
@@ -129,3 +132,18 @@ def test_a_driver_that_is_killed_at_random_moments_ends_with_the_same_bytes(conf
     assert start(tmp_path / "killed").wait() == 0
     assert tables(tmp_path / "killed") == tables(tmp_path / "whole")
     assert records(tmp_path / "killed") == records(tmp_path / "whole")
+
+
+def test_a_signal_in_the_last_update_leaves_a_run_with_its_evaluation(config, monkeypatch, tmp_path):
+    """Such a run is complete, so nothing would evaluate it later."""
+    base, append = load(config), RunDirectory.append_metrics
+
+    def signalled(self, step, metrics):
+        append(self, step, metrics)
+        if step == 2:  # recorded two updates late, before the hooks of update 4
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(RunDirectory, "append_metrics", signalled)
+    run = replace(base.run, steps=4, eval_every=0, save_every=0)
+    train(load_module(EXPERIMENT).build, replace(base, run=run), tmp_path / "run")
+    assert RunDirectory(tmp_path / "run").evaluation_at(4).keys() >= {"eval/accuracy", "eval/loss"}
