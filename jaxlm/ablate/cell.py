@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 import jaxlm
+from jaxlm.ablate.packing import Asked, quality
 from jaxlm.train import Experiment
 from jaxlm.train.config import Seeds
 from jaxlm.train.lineage import fingerprint, packages
@@ -19,7 +20,6 @@ from jaxlm.train.serialise import digest, flatten, to_json
 from jaxlm.train.start import Start, read_leaves
 
 PACKAGE = Path(jaxlm.__file__).parent
-PACKING = "alone"  # each cell is a run of its own
 
 # What no recorded number depends on. More may change on a resume, but a metric over time depends on when it is taken.
 FREE = frozenset(f"run.{name}" for name in ("keep_last", "keep_best", "workers", "directory"))
@@ -31,12 +31,14 @@ class Cell:
     """An arm at a seed.
 
     config: resolved, with the seed in it.    parts: what its numbers depend on, see `identity_parts`.
+    packing: how it may share a program with others, as asked for.
     """
 
     arm: str
     seed: int
     config: Any
     parts: dict[str, Any]
+    packing: Asked = "alone"
 
     @property
     def identity(self) -> str:
@@ -76,13 +78,15 @@ def code_parts(experiment_file: str | Path) -> dict[str, Any]:
     return {"code": sources, "packages": packages()}
 
 
-def identity_parts(config: Any, experiment: Experiment, place: Any, code: dict[str, Any]) -> dict[str, Any]:
+def identity_parts(
+    config: Any, experiment: Experiment, place: Any, code: dict[str, Any], packing: Asked = "alone"
+) -> dict[str, Any]:
     """All that the numbers of a cell depend on, as JSON, so that one can tell in what two cells differ.
 
     config: fields of the config.    code: digest of each source file.    packages: version of each distribution.
     data: fingerprints of training and evaluation data.    artefacts: digest of each, such as the tokenizer.
     start: digest of the arrays that a run starts from.    platform: chip, jax, flags, devices, cores and placement.
-    packing: how runs share a program.
+    packing: "exact" where a run has the bits that it has alone, whatever program it shares, or "vmapped".
     """
     return {
         **code,
@@ -91,7 +95,7 @@ def identity_parts(config: Any, experiment: Experiment, place: Any, code: dict[s
         "artefacts": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in experiment.artefacts.items()},
         "start": start_digest(experiment.start),
         "platform": fingerprint(place),
-        "packing": PACKING,
+        "packing": quality(packing),
     }
 
 

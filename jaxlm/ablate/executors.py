@@ -37,7 +37,7 @@ def serial(build: Build, units: Sequence[Unit], home: Path, board: Board) -> Fin
     """Run units one after another in this process; yields each with its records."""
     for unit in units:
         board.began(unit)
-        yield unit, run_unit(build, unit, home)
+        yield from run_unit(build, unit, home, board.say)
 
 
 @dataclass

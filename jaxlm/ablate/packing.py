@@ -4,9 +4,9 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,8 @@ from jaxlm.train.experiment import Build
 from jaxlm.train.pack import Program, Stacked, stack, unstack
 
 Asked = Literal["auto", "alone", "unrolled", "mapped", "vmapped"]
-ASKED: tuple[str, ...] = get_args(Asked)
 EXACT, VMAPPED = "exact", "vmapped"  # what an identity knows of packings: runs keep their bits, or they do not
+EXACT_PACKINGS: tuple[Packing, ...] = ("mapped", "unrolled")
 UPDATES = 3  # of a trial
 SHARE = 0.6  # of the free memory that a pack may take
 MOST_UNROLLED = 8  # runs: compile time grows with them
@@ -29,17 +29,17 @@ MARGIN = 0.95  # a packing must take less than this part of the time alone
 
 @dataclass(frozen=True)
 class Choice:
-    """How a group of runs is packed.
+    """How the runs of one program are packed.
 
-    width: runs in one program.    deviation: the largest relative difference of a parameter or a metric to
-    the run alone in the trial; 0.0 is equality of every bit of state and metrics.    bytes: of a pack, as estimated.
-    told: what was found, in one line.
+    program: the packed one; None where each run is to train alone.    width: runs in it.    bytes: of a pack, as
+    estimated.    deviation: the largest relative difference of a parameter or a metric to the run alone in the trial;
+    0.0 is equality of every bit of state and metrics.    told: what was found, in one line.
     """
 
-    program: Program
+    program: Program | None
     width: int
-    deviation: float
     bytes: int
+    deviation: float
     told: str
 
 
@@ -53,87 +53,108 @@ def choose(build: Build, configs: Sequence[Any], asked: Asked) -> Choice:
 
     Raises BadInput where an exact packing is asked for by name and the trial finds other bits.
     """
-    alone = Program(build, configs[0], "unrolled")
-    if asked == "alone" or (asked == "auto" and len(configs) == 1):
-        return Choice(alone, 1, 0.0, 0, "alone")
-    trial = Trial(build, configs, alone)
+    alone = Choice(None, 1, 0, 0.0, "alone")
+    if asked == "alone" or len(configs) == 1:
+        return alone
+    trial = Trial(build, configs)
     if asked != "auto":
         found = trial.of(asked)
-        if found.deviation and asked != "vmapped":
+        if found.deviation and asked != VMAPPED:
             raise BadInput(
-                f"--packing {asked}: its runs differ from runs alone, here by {found.deviation:.1g} "
-                f"after {UPDATES} updates: take --packing auto, or vmapped where that does not matter"
+                f"--packing {asked}: its runs differ from runs alone, here by {found.deviation:.1g} after {UPDATES} "
+                "updates: take --packing auto, or vmapped where that does not matter"
             )
         return found
-    seconds = trial.seconds(alone, 1)
+    best, seconds = alone, trial.seconds_alone()
+    told = [f"alone {seconds * 1e3:.3g} ms"]
     if seconds > DISPATCH:
-        return Choice(alone, 1, 0.0, 0, f"alone: an update takes {seconds * 1e3:.3g} ms, so dispatch costs little")
-    best, told = Choice(alone, 1, 0.0, 0, ""), [f"alone {seconds * 1e3:.3g} ms"]
-    for packing in ("mapped", "unrolled"):
+        return replace(alone, told=f"alone: an update takes {seconds * 1e3:.3g} ms, so there is nothing to gain")
+    for packing in EXACT_PACKINGS:
         found = trial.of(packing)
+        if found.deviation or found.program is None:
+            told.append(f"{packing} is not exact")
+            continue
         took = trial.seconds(found.program, found.width)
-        told.append(f"{packing} {took * 1e3:.3g} ms" if not found.deviation else f"{packing} is not exact")
-        if not found.deviation and took < MARGIN * seconds:
+        told.append(f"{packing} {took * 1e3:.3g} ms")
+        if took < MARGIN * seconds:
             best, seconds = found, took
-    return Choice(best.program, best.width, 0.0, best.bytes, f"an update of one run: {', '.join(told)}")
+    return replace(best, told=f"{best.told}; an update of one run takes: {', '.join(told)}")
 
 
 class Trial:
     """A few updates of the first runs, packed and alone."""
 
-    def __init__(self, build: Build, configs: Sequence[Any], alone: Program):
-        self.build, self.configs, self.alone = build, configs, alone
-        place = alone.place
-        self.data = [build(config, place).train_data for config in configs]
+    def __init__(self, build: Build, configs: Sequence[Any]):
+        self.build, self.configs = build, configs
+        self.lead = Program(build, configs[0], "unrolled")  # its place, its experiment, its initialisation
+        self.place, self.experiment = self.lead.place, self.lead.experiment
+        self.data = [build(config, self.place).train_data for config in configs]
+        self.step = self.place.compile(self.experiment.step)
+        self.evaluate = self.place.compile(self.experiment.evaluate, donate=False)
 
     def of(self, packing: Packing) -> Choice:
-        """A packing in the width that fits, compared with runs alone."""
+        """A packing in the width that fits into memory, compared with runs alone."""
         program, width = Program(self.build, self.configs[0], packing), len(self.configs)
         width = min(width, MOST_UNROLLED) if packing == "unrolled" else width
-        width = max(1, min(width, int(SHARE * free_memory() / self.each)))
-        return Choice(program, width, self.deviation(program, width), width * self.each, packing)
+        width = max(1, min(width, int(SHARE * free_memory() / self.bytes_each)))
+        told = f"{packing}, {width} runs in a program of about {width * self.bytes_each / 1e6:,.0f} MB"
+        return Choice(program, width, width * self.bytes_each, self.deviation(program, width), told)
 
     @cached_property
-    def each(self) -> int:
-        """Bytes of one run, at most."""
-        return self.alone.memory(*self.first(1))
+    def bytes_each(self) -> int:
+        """What a run takes at most: its state twice, since a save copies it, batches in flight, and intermediates."""
+        state, batch = self.lead.begin(self.configs[0]), self.put(self.data[0][0])
+        held = sum(x.nbytes for x in jax.tree.leaves((state, state, [batch] * 4)))
+        analysis = self.step.lower(state, batch).compile().memory_analysis()
+        return held + (analysis.temp_size_in_bytes if analysis is not None else held)
 
-    def first(self, width: int, lane: int = 0) -> tuple[Any, Any]:
-        """States and batches before the first update, from the run `lane` on."""
-        chosen = slice(lane, lane + width)
-        states = stack([self.alone.begin(config) for config in self.configs[chosen]])
-        return states, self.alone.place.put(Stacked(self.data[chosen])[0])
+    def put(self, batch: Any) -> Any:
+        """Send a batch to the device."""
+        return self.place.put(batch)
 
-    def after(self, program: Program, width: int, lane: int = 0) -> tuple[Any, Any]:
-        """States after the trial, with all metrics on the way and one batch of evaluation."""
-        states, _ = self.first(width, lane)
-        data, found = Stacked(self.data[lane : lane + width]), []
+    def packed(self, program: Program, width: int) -> Any:
+        """States after the trial, with the metrics on the way and one batch of evaluation: a list, a run each."""
+        states = stack([self.lead.begin(config) for config in self.configs[:width]])
+        data, found = Stacked(self.data[:width]), []
         for update in range(UPDATES):
-            states, metrics = program.step(states, program.place.put(data[update]))
+            states, metrics = program.step(states, self.put(data[update]))
             found.append(metrics)
-        found.append(program.evaluate(states, program.place.put(program.experiment.eval_data[0])))
-        return unstack(states), unstack(found)
+        return unstack((states, found, program.evaluate(states, self.put(self.experiment.eval_data[0]))))
+
+    def alone(self, run: int) -> Any:
+        """The same of one run by itself."""
+        state, found = self.lead.begin(self.configs[run]), []
+        for update in range(UPDATES):
+            state, metrics = self.step(state, self.put(self.data[run][update]))
+            found.append(metrics)
+        return state, found, self.evaluate(state, self.put(self.experiment.eval_data[0]))
 
     def deviation(self, program: Program, width: int) -> float:
         """0.0 where all bits of states and metrics agree, or else the largest relative difference."""
-        packed = self.after(program, width)
         worst, equal = 0.0, True
-        for lane in range(width):
-            own = [part[0] for part in self.after(self.alone, 1, lane)]
-            here = [part[lane] for part in packed]
+        for run, here in enumerate(self.packed(program, width)):
+            own = self.alone(run)
             equal &= all(map(same_bits, jax.tree.leaves(own), jax.tree.leaves(here)))
             worst = max(worst, relative((own[0].params, own[1:]), (here[0].params, here[1:])))
         return 0.0 if equal else max(worst, float(np.finfo(np.float32).tiny))
 
     def seconds(self, program: Program, width: int) -> float:
-        """Of one update of one run, with the way of its batch and its metrics: the median of a few."""
-        states, _ = self.first(width)
-        data, times = Stacked(self.data[:width]), []
+        """Of one update of one run in a pack."""
+        states = stack([self.lead.begin(config) for config in self.configs[:width]])
+        return self._time(program.step, states, Stacked(self.data[:width])) / width
+
+    def seconds_alone(self) -> float:
+        """Of one update of one run by itself."""
+        return self._time(self.step, self.lead.begin(self.configs[0]), self.data[0])
+
+    def _time(self, step: Any, state: Any, data: Any) -> float:
+        """The median of a few updates, each with the way of its batch and of its metrics."""
+        times = []
         for update in range(2 * UPDATES + 1):
             began = time.perf_counter()
-            states, metrics = program.step(states, program.place.put(data[update]))
+            state, metrics = step(state, self.put(data[update]))
             jax.device_get(metrics)
-            times.append((time.perf_counter() - began) / width)
+            times.append(time.perf_counter() - began)
         return statistics.median(times[1:])
 
 

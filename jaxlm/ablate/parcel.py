@@ -30,7 +30,7 @@ def pack(build: Build, unit: Unit, home: Path) -> Parcel:
     """
     if "." in build.__qualname__:
         raise BadInput(f"{build.__qualname__} cannot be found by another process: define it at the top of a file")
-    cells = [(cell.arm, cell.seed, to_json(cell.config), cell.parts) for cell in unit]
+    cells = [(cell.arm, cell.seed, to_json(cell.config), cell.parts, cell.packing) for cell in unit]
     return {
         "folder": os.getcwd(),
         "experiment": inspect.getfile(build),
@@ -45,10 +45,13 @@ def perform(parcel: Parcel) -> Outcome:
     try:
         os.chdir(parcel["folder"])
         build, code = _loaded(parcel["experiment"], parcel["build"])
-        unit = [Cell(arm, seed, from_json(config), parts) for arm, seed, config, parts in parcel["cells"]]
+        unit = [Cell(arm, seed, from_json(config), *rest) for arm, seed, config, *rest in parcel["cells"]]
         for cell in unit:
-            check_as_planned(cell, plan(build, Arm(cell.arm), cell.config, code))
-        return "records", run_unit(build, unit, Path(parcel["home"]))
+            check_as_planned(cell, plan(build, Arm(cell.arm), cell.config, code, cell.packing))
+        made: dict[tuple[str, int], Record] = {}
+        for part, records in run_unit(build, unit, Path(parcel["home"])):
+            made |= {(cell.arm, cell.seed): record for cell, record in zip(part, records, strict=True)}
+        return "records", [made[cell.arm, cell.seed] for cell in unit]
     except BadInput as error:
         return "refused", str(error)
     except OSError as error:

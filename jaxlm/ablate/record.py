@@ -16,10 +16,13 @@ SEAL = "seal"
 Record = dict[str, Any]
 
 
-def write_record(directory: Path, cell: Cell, failed: str | None, pruned: str | None = None) -> Record:
+def write_record(
+    directory: Path, cell: Cell, failed: str | None, pruned: str | None = None, deviation: float = 0.0
+) -> Record:
     """Make and write the record of a cell that has ended.
 
     failed: the one line of what went wrong.    pruned: why a search gave the run up before its end.
+    deviation: of a packing that is not exact from runs alone, as its trial measured it.
     curves: each metric by update, [[update, value], ...].    final: its value at the end, or with `run.patience` at
     the evaluation that was best by `run.metric`. A value that is not finite is null. Times are left out.
     """
@@ -31,6 +34,7 @@ def write_record(directory: Path, cell: Cell, failed: str | None, pruned: str | 
         "parts": cell.parts,
         "failed": failed,
         "pruned": pruned,
+        "deviation": deviation,
         "curves": curves(home),
         "final": finals(home, cell.config.run),
     }

@@ -11,9 +11,10 @@ from jaxlm.ablate.arms import BASE, Arm, resolve
 from jaxlm.ablate.board import Board
 from jaxlm.ablate.cell import Cell, code_parts, settings, with_seed
 from jaxlm.ablate.executors import Executor, serial
+from jaxlm.ablate.packing import Asked
 from jaxlm.ablate.record import Record, read_record
 from jaxlm.ablate.table import tabulate, write_table
-from jaxlm.ablate.unit import folder_of, plan
+from jaxlm.ablate.unit import folder_of, plan, units
 from jaxlm.errors import BadInput
 from jaxlm.train.experiment import Build
 from jaxlm.train.serialise import digest
@@ -31,7 +32,9 @@ def ablate(
     *,
     metric: str | None = None,
     maximize: bool | None = None,
+    packing: Asked = "auto",
     executor: Executor = serial,
+    shares: int = 1,
     vary: Vary = "all",
 ) -> dict[str, Any]:
     """Train what `build` composes for the base and every arm at every seed, and make the table of a metric.
@@ -41,7 +44,9 @@ def ablate(
 
     metric: the default is the base's `run.metric`.
     maximize: whether more of it is better; the default is what `is_better_larger` says.
+    packing: how cells that differ only in seed, `optim.peak` and `optim.decay` share a program, see `packing.choose`.
     executor: where the cells run; the table does not depend on it.
+    shares: into how many units the cells of one program are dealt, so that as many workers have some of them.
     vary: which source follows the seed of a cell; the others stay at the base's seeds in every cell.
 
     Raises BadInput, before anything is written, for arms that make no ablation and a base that cannot run; after the
@@ -55,7 +60,7 @@ def ablate(
     code = code_parts(inspect.getfile(build))
     kept = {name: own for name, own in base.run.seeds._asdict().items() if vary not in (name, "all")}
     planned = {
-        (arm.name, seed): plan(build, arm, with_seed(config, seed, kept), code)
+        (arm.name, seed): plan(build, arm, with_seed(config, seed, kept), code, packing)
         for arm, config in resolved
         for seed in numbers
     }
@@ -63,7 +68,7 @@ def ablate(
     home = Path(directory)
     with lock(home):
         cells = [planned[arm.name, seed] for seed in numbers for arm, _ in resolved]
-        records = run_cells(build, cells, home, metric, executor)
+        records = run_cells(build, cells, home, metric, executor, shares)
         larger = is_better_larger(metric, base.run) if maximize is None else maximize
         table = tabulate([arm for arm, _ in resolved], numbers, records, metric, larger, kept)
         write_table(home, table)
@@ -104,7 +109,7 @@ def lock(home: Path) -> Iterator[None]:
 
 
 def run_cells(
-    build: Build, cells: Sequence[Cell], home: Path, metric: str, executor: Executor
+    build: Build, cells: Sequence[Cell], home: Path, metric: str, executor: Executor, shares: int
 ) -> dict[tuple[str, int], Record]:
     """The record of every cell by arm and seed, of those that are done already and of those that are run now."""
     found = [(cell, read_record(folder_of(home, cell), cell)) for cell in cells]
@@ -112,8 +117,8 @@ def run_cells(
     for cell, record in found:
         if record is not None and cell.arm == BASE:
             check_metric(record, metric)
-    units = [[cell] for cell, record in found if record is None]
-    with Board(cells, records, metric) as board, contextlib.closing(executor(build, units, home, board)) as finished:
+    todo = units([cell for cell, record in found if record is None], shares)
+    with Board(cells, records, metric) as board, contextlib.closing(executor(build, todo, home, board)) as finished:
         for unit, made in finished:
             for cell, record in zip(unit, made, strict=True):
                 if cell.arm == BASE:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxlm.ablate.arms import Arm
-from jaxlm.ablate.cell import PACKING
 from jaxlm.ablate.forms import FORMS
+from jaxlm.ablate.packing import EXACT, UPDATES, VMAPPED
 from jaxlm.ablate.record import Record, value_of, write_atomic
 from jaxlm.ablate.statistics import DRAWS, MOST_EXACT, compare, holm, is_significant, summarise
 
@@ -43,8 +43,11 @@ def tabulate(
             "significant": is_significant(found.difference.n, corrected),
             "improvement": _short(found.improvement),
         }
-    table = {"metric": metric, "better": "larger" if maximize else "smaller", "packing": PACKING, "seeds": list(seeds)}
+    packing = next((record["parts"].get("packing", EXACT) for record in records.values()), EXACT)
+    table = {"metric": metric, "better": "larger" if maximize else "smaller", "packing": packing, "seeds": list(seeds)}
     told = [_kept(kept)] if kept else []
+    if packing == VMAPPED:
+        told.append(_vmapped(max(record.get("deviation", 0.0) for record in records.values())))
     return {**table, "arms": rows, "foot": [*told, *foot(rows, seeds, metric, maximize)]}
 
 
@@ -52,6 +55,13 @@ def _kept(kept: Mapping[str, int]) -> str:
     varied = ", ".join(name for source, name in SOURCES.items() if source not in kept)
     fixed = ", ".join(f"{SOURCES[source]} at {seed}" for source, seed in kept.items())
     return f"Only one source follows the seed: {varied}. The others stay in every cell: {fixed}."
+
+
+def _vmapped(deviation: float) -> str:
+    return (
+        "Runs were vmapped: they have not the bits of runs alone. A parameter or a metric differed by up to "
+        f"{deviation:.1g} of its largest entry after {UPDATES} updates."
+    )
 
 
 def _row(arm: Arm, records: Sequence[Record], metric: str) -> dict[str, Any]:
@@ -77,7 +87,7 @@ def foot(rows: Sequence[Mapping[str, Any]], seeds: Sequence[int], metric: str, m
     if len(seeds) > MOST_EXACT:
         test = test.replace("exact two-sided sign-flip test", f"two-sided test of {DRAWS} random sign flips")
     lines = [
-        f"{span} in every arm, packing {PACKING!r}. Arms are paired with the base by seed: the same order of "
+        f"{span} in every arm. Arms are paired with the base by seed: the same order of "
         "data, and the same initialisation wherever shapes agree.",
         f"Difference: arm minus base; {'larger' if maximize else 'smaller'} {metric} is better. P(better): share of "
         "the pairs in which the arm is better, ties counting half. Intervals: 95 % t-intervals.",

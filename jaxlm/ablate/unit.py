@@ -1,35 +1,39 @@
-"""Plan a cell, and run a unit: the cells that share one program. A unit is one cell, an ordinary run directory."""
+"""Plan a cell, and run a unit: the cells that share one program. Each leaves an ordinary run directory."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxlm.ablate.arms import BASE, Arm
 from jaxlm.ablate.cell import Cell, identity_parts, settings
+from jaxlm.ablate.packing import Asked, choose
 from jaxlm.ablate.record import Record, is_complete, read_record, write_record
 from jaxlm.errors import BadInput
 from jaxlm.train import train
+from jaxlm.train.checkpoint import Checkpoints
 from jaxlm.train.experiment import Build
 from jaxlm.train.main import Stop
+from jaxlm.train.pack import Program, program_digest, sharing, train_pack
 from jaxlm.train.run_directory import RunDirectory
 
 Unit = Sequence[Cell]
+Say = Callable[[str], None]
 
 OF_THE_MACHINE = "run the same command again"  # how the mend of a full disk and its like ends
 
 
-def plan(build: Build, arm: Arm, config: Any, code: dict[str, Any]) -> Cell:
+def plan(build: Build, arm: Arm, config: Any, code: dict[str, Any], packing: Asked = "alone") -> Cell:
     """The cell of an arm, its config at a seed. One that cannot be built is a cell too; BadInput for the base."""
     try:
         config.run.validate()
         place = config.place.build()
-        parts = identity_parts(config, build(config, place), place, code)
+        parts = identity_parts(config, build(config, place), place, code, packing)
     except BadInput as error:
         if arm.name == BASE:
             raise
         parts = {**code, "config": settings(config), "refused": str(error)}
-    return Cell(arm.name, config.run.seed, config, parts)
+    return Cell(arm.name, config.run.seed, config, parts, packing)
 
 
 def folder_of(home: Path, cell: Cell) -> Path:
@@ -37,15 +41,68 @@ def folder_of(home: Path, cell: Cell) -> Path:
     return home / "cells" / cell.name
 
 
-def run_unit(build: Build, cells: Unit, home: Path) -> list[Record]:
-    """Train the cells of a unit, or go on with them, and write their records; see `run_cell` for what it raises.
+def units(cells: Sequence[Cell], shares: int) -> list[Unit]:
+    """Cells that can share one program together, each such group dealt out in as many shares; all others alone."""
+    groups: dict[Any, list[Cell]] = {}
+    for number, cell in enumerate(cells):
+        refused = "refused" in cell.parts
+        groups.setdefault((not refused and program_digest(cell.config)) or number, []).append(cell)
+    return [group[share::shares] for group in groups.values() for share in range(min(shares, len(group)))]
 
-    A record that is there is left as it is.
+
+def run_unit(build: Build, unit: Unit, home: Path, say: Say | None = None) -> Iterator[tuple[Unit, list[Record]]]:
+    """Train the cells of a unit, or go on with them, and write their records; yields them as they end.
+
+    A record that is there is left as it is. Cells are packed with those that stand at the same update.
+
+    say: what to do with a line on how they are packed. For what is raised see `run_cell`.
     """
+    by_step: dict[int, list[Cell]] = {}
+    for cell in unit:
+        if (record := read_record(folder_of(home, cell), cell)) is not None:
+            yield [cell], [record]
+        else:
+            steps = Checkpoints(folder_of(home, cell) / "checkpoints").steps()
+            by_step.setdefault(steps[-1] if steps else 0, []).append(cell)
+    for cells in by_step.values():
+        if len(cells) == 1:
+            yield cells, [run_cell(build, cells[0], folder_of(home, cells[0]))]
+        else:
+            yield from run_together(build, cells, home, say)
+
+
+def run_together(build: Build, cells: Unit, home: Path, say: Say | None) -> Iterator[tuple[Unit, list[Record]]]:
+    """Train cells of one program: packed, or one after another with one compilation."""
+    first = cells[0].config
+    shared = sharing(build, build(first, first.place.build()))
+    choice = choose(build, [cell.config for cell in cells], cells[0].packing)
+    if say is not None:
+        say(f"{len(cells)} cells share a program, {choice.told}")
+    if choice.program is None:
+        for cell in cells:
+            yield [cell], [run_cell(shared, cell, folder_of(home, cell))]
+        return
+    for start in range(0, len(cells), choice.width):
+        part = cells[start : start + choice.width]
+        yield part, run_pack(shared, choice.program, part, home, choice.deviation)
+
+
+def run_pack(build: Build, program: Program, cells: Unit, home: Path, deviation: float) -> list[Record]:
+    """Train cells in one program and write their records; cells that cannot begin together are run alone."""
     folders = [folder_of(home, cell) for cell in cells]
-    return [
-        read_record(folder, cell) or run_cell(build, cell, folder) for cell, folder in zip(cells, folders, strict=True)
-    ]
+    (home / "cells").mkdir(exist_ok=True)
+    try:
+        with contextlib.ExitStack() as files:
+            logs = [files.enter_context(folder.with_name(f"{folder.name}.log").open("a")) for folder in folders]
+            ends = train_pack(program, build, [cell.config for cell in cells], folders, logs)
+    except BadInput as error:
+        if OF_THE_MACHINE in str(error):
+            raise
+        return [run_cell(build, cell, folder) for cell, folder in zip(cells, folders, strict=True)]
+    ended = list(zip(cells, folders, ends, strict=True))
+    if any(why is None and not is_complete(RunDirectory(folder), cell.config.run) for cell, folder, why in ended):
+        raise KeyboardInterrupt
+    return [write_record(folder, cell, why, deviation=deviation) for cell, folder, why in ended]
 
 
 def run_cell(build: Build, cell: Cell, folder: Path, stop: Stop | None = None) -> Record:

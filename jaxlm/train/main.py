@@ -73,18 +73,26 @@ def train(build: Build, config: Any, directory: str | Path, stop: Stop | None = 
     check_length(home, config.run)
     leaves = {} if Checkpoints(home.checkpoints).steps() else experiment.start.leaves(shapes)
     try:
-        home.begin(config, describe(place, data, config.run.seed), Path(inspect.getfile(build)), experiment.artefacts)
+        home.begin(
+            config,
+            describe(place, data, config.run.seed),
+            Path(inspect.getfile(inspect.unwrap(build))),
+            experiment.artefacts,
+        )
         session = Session(experiment, config.run, place, home, leaves)
         session.stop = stop
         if before is not None and before.run.steps != config.run.steps:
             session.moved = (build(before, place).learning_rate, before.run.steps)
         return session.run()
     except OSError as error:
-        raise BadInput(
-            f"{reason(error)} ({error.filename or home.path}): mend that and run the same command again"
-        ) from error
+        raise not_written(error, home) from error
     finally:
         home.close()
+
+
+def not_written(error: OSError, home: RunDirectory) -> BadInput:
+    """What lies with the machine, as one line."""
+    return BadInput(f"{reason(error)} ({error.filename or home.path}): mend that and run the same command again")
 
 
 def check_shapes(experiment: Experiment, run: Run, place: Placement) -> Any:

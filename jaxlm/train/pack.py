@@ -1,11 +1,12 @@
 """Several runs trained as one program: runs that differ only in what their states hold."""
 
+import dataclasses
 import inspect
 import operator
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,21 @@ import numpy as np
 from jaxlm.data.protocol import Batch, Data
 from jaxlm.errors import BadInput
 from jaxlm.optim import Spec, set_hyperparameters
+from jaxlm.parallel import Placement
 from jaxlm.steps import Metrics, compute
 from jaxlm.steps.transforms import Packing, over_runs
 from jaxlm.train.experiment import Build, Experiment
 from jaxlm.train.interrupt import Interrupt
 from jaxlm.train.lineage import describe
 from jaxlm.train.loop import Meter, ahead, every, fit, measure, raise_where_halted
-from jaxlm.train.main import Session, check_shapes
+from jaxlm.train.main import Session, check_shapes, not_written
 from jaxlm.train.progress import Lines, tensorboard
 from jaxlm.train.run_directory import RunDirectory
 from jaxlm.train.serialise import digest, flatten, to_json
+from jaxlm.train.start import with_noise
 
-TRACED = ("run.seed", "run.directory", "optim.peak", "optim.decay")  # what no program depends on
+SEEDS = ("run.seed", "run.init_seed", "run.data_seed", "run.noise_seed")
+TRACED = (*SEEDS, "run.directory", "optim.peak", "optim.decay")  # what no program depends on
 
 
 def program_digest(config: Any) -> str | None:
@@ -38,6 +42,16 @@ def program_digest(config: Any) -> str | None:
     if not together or run.repeat > 1 or run.patience is not None:
         return None
     return digest({name: value for name, value in flatten(to_json(config)).items() if name not in TRACED})
+
+
+def sharing(build: Build, lead: Experiment) -> Build:
+    """Compose runs with the step and the evaluation of `lead`, a run of the same program: jax compiles them once."""
+
+    @wraps(build)
+    def composed(config: Any, place: Placement) -> Experiment:
+        return dataclasses.replace(build(config, place), step=lead.step, evaluate=lead.evaluate)
+
+    return composed
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +87,9 @@ class Program:
 
     def begin(self, config: Any) -> Any:
         """The state of a run before its first update: its own seed and hyperparameters."""
-        state = self.place.init(self.experiment.init, jax.random.key(config.run.seed))
+        state = self.place.init(self.experiment.init, jax.random.key(config.run.seeds.init))
+        if config.run.seeds.noise != config.run.seeds.init:
+            state = with_noise(state, self.experiment.init, self.place, config.run.seeds.noise)
         values = {"peak": config.optim.peak, "decay": config.optim.decay}
         return state.replace(opt_state=set_hyperparameters(state.opt_state, values))
 
@@ -100,12 +116,6 @@ class Program:
             return over_runs(lambda state: self.experiment.evaluate(state, batch), self.packing)(states)
 
         return self.place.compile(evaluate_runs, donate=False)
-
-    def memory(self, states: Any, batches: Any) -> int:
-        """Bytes that a pack takes: states, one more copy of them for saving, batches in flight and intermediates."""
-        analysis = self.compiled(states, batches).memory_analysis()
-        held = sum(x.nbytes for x in jax.tree.leaves((states, states, [batches] * 4)))
-        return held + (analysis.temp_size_in_bytes if analysis is not None else held)
 
 
 @jax.jit
@@ -142,6 +152,8 @@ def train_pack(
     pack = Pack(program, build, configs, directories)
     try:
         pack.run(logs)
+    except OSError as error:
+        raise not_written(error, pack.sessions[0].home) from error
     finally:
         for session in pack.sessions:
             session.checkpoints.close()
@@ -166,9 +178,9 @@ class Pack:
             check_shapes(experiment, config.run, place)
             home = RunDirectory(directory)
             data = {"train": experiment.train_data.fingerprint(), "eval": experiment.eval_data.fingerprint()}
-            home.check(config, data)
+            home.check(config, data, experiment.artefacts)
             told = lineage | {"data": data, "seed": config.run.seed}
-            home.begin(config, told, Path(inspect.getfile(build)), experiment.artefacts)
+            home.begin(config, told, Path(inspect.getfile(inspect.unwrap(build))), experiment.artefacts)
             self.sessions.append(Session(experiment, config.run, place, home, {}))
 
     @property

@@ -121,7 +121,7 @@ def test_packages_flags_placement_and_packing_change_it(made, monkeypatch):
         patch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
         assert differing(before, made()) == {"platform"}
     with monkeypatch.context() as patch:
-        patch.setattr(cell, "PACKING", "mapped")
+        patch.setattr(cell, "quality", lambda asked: "vmapped")
         assert differing(before, made()) == {"packing"}
     assert differing(before, made(place=Place("mesh"))) == {"config", "platform"}
 
