@@ -94,7 +94,7 @@ def compare_states(cell: Path, run: Path) -> dict[str, Any]:
     A run without a checkpoint has None; `damage` tells what is wrong with the recorded one, or is None.
     """
     there, here = Checkpoints(cell / "checkpoints"), Checkpoints(run / "checkpoints")
-    steps = [(found.steps() or [None])[-1] for found in (there, here)]
+    steps = [max(found.steps(), default=None) for found in (there, here)]
     compared: dict[str, Any] = {"steps": steps, "digests": [None, None], "leaves": [], "damage": None}
     if steps[0] is not None:
         compared["damage"] = verify(there.directory / str(steps[0]))

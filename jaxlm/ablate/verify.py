@@ -17,7 +17,7 @@ from jaxlm.ablate.arms import Arm
 from jaxlm.ablate.cell import PACKAGE
 from jaxlm.ablate.lookup import Entry, Table, find, read_table, read_whole
 from jaxlm.ablate.parts import PACKING, ROUNDING
-from jaxlm.ablate.record import Record, value_of
+from jaxlm.ablate.record import Record
 from jaxlm.ablate.table import tabulate
 from jaxlm.errors import BadInput
 
@@ -177,7 +177,9 @@ def parting(there: Curves, here: Curves, tolerance: float) -> str | None:
     there, agrees with its like alone.
     """
     first, second = _points(there), _points(here)
-    parted = sorted(at for at in {**first, **second} if not _agree(first.get(at, ABSENT), second.get(at, ABSENT), tolerance))
+    parted = sorted(
+        at for at in {**first, **second} if not _agree(first.get(at, ABSENT), second.get(at, ABSENT), tolerance)
+    )
     if not parted:
         return None
     update, name = parted[0]
