@@ -15,7 +15,13 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, list[str]]:
     """For each part that differs, what differs in it: {"config": ["optim.peak 0.01 -> 0.001"]}. Packing is left out."""
     names = [name for name in {**there, **here} if name != PACKING and there.get(name) != here.get(name)]
-    return {name: changes(there.get(name, {}), here.get(name, {})) for name in names}
+    return {name: _changes_of_part(name, there, here) for name in names}
+
+
+def _changes_of_part(name: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    if name in there and name in here:
+        return changes(there[name], here[name])
+    return ["only in the record" if name in there else "only in the cell as it is here"]
 
 
 def changes(there: Any, here: Any) -> list[str]:
