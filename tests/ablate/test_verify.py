@@ -93,6 +93,7 @@ def test_a_metric_changed_by_hand_is_found_with_its_update(copy, here):
     assert out.endswith("2 of 9 cells run again: 1 agree, 1 do not\n")
 
 
+@pytest.mark.slow
 def test_a_bit_of_the_state_and_an_invented_failure_are_found(copy, here):
     run = Replay(RunDirectory(folder(copy, "slow:5")))
     run.begin(12)
@@ -122,6 +123,7 @@ def test_changed_code_is_told_by_its_file_and_run_only_on_demand(copy, here, tmp
     assert "code differs: experiment.py\n" in out
 
 
+@pytest.mark.slow
 def test_one_byte_of_data_is_told_by_its_part(config, here, tmp_path):
     write_arrays(tmp_path, 8)
     words = "--run.steps 2 --run.eval-every 0 --run.save-every 0".split()
@@ -139,6 +141,7 @@ def test_one_byte_of_data_is_told_by_its_part(config, here, tmp_path):
     assert "data differs: train\n" in out
 
 
+@pytest.mark.slow
 def test_another_platform_is_compared_within_the_tolerance(copy, here):
     def elsewhere(change):
         def forged(record):
@@ -159,6 +162,7 @@ def test_another_platform_is_compared_within_the_tolerance(copy, here):
     assert jaxlm("verify", str(copy), "--cell", "slow:6", "--tolerance", "0.02")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_file_that_is_gone_is_replaced_by_its_copy_and_a_cell_that_never_began_by_its_record(copy, here, tmp_path):
     experiment(copy, "slow:5", tmp_path / "gone.py")
     out = jaxlm("verify", str(copy), "--cell", "slow:5")[1]
@@ -204,20 +208,29 @@ def test_traces_part_at_the_first_update_at_which_a_value_differs():
 
 
 @pytest.mark.parametrize(
-    ("packing", "agrees"), [("alone", False), ("unrolled", False), ("mapped", False), ("vmapped", True)]
+    ("packing", "differing", "exact"),
+    [
+        ("alone", (), True),
+        ("unrolled", (), True),
+        ("mapped", (), True),
+        ("mapped", ("code", "data"), True),
+        ("vmapped", (), False),
+        ("alone", ("platform",), False),
+        ("alone", ("packages", "code"), False),
+    ],
 )
-def test_only_a_vmapped_cell_may_have_other_bits_alone(packing, agrees):
+def test_only_a_vmapped_cell_and_another_platform_or_packages_may_have_other_bits(packing, differing, exact):
     def record(value):
         parts = {"packing": packing, "code": {}}
         return {"identity": "x" * 64, "parts": parts, "failed": None, "curves": {"train/loss": [[1, value]]}}
 
     states = {"steps": [1, 1], "digests": ["a", "b"], "leaves": ["params/kernel"], "damage": None}
-    found = {"differences": {}, "note": None, "record": record(1.0001), "states": states}
-    verdict = judge(record(1.0), found, 1e-3)
-    assert verdict.agrees == agrees
-    assert ("within 0.001 (vmapped packing)" in verdict.told) == agrees
-    found["record"] = record(1.0)
-    assert judge(record(1.0), found, 1e-3).agrees == agrees
+    found = {"differences": {name: ["x"] for name in differing}, "note": None, "states": states}
+    near, far, same = (judge(record(1.0), found | {"record": record(value)}, 1e-3) for value in (1.0001, 1.01, 1.0))
+    assert [near.agrees, far.agrees, same.agrees] == [not exact, False, not exact]
+    assert ("agrees within 0.001 (" in near.told) == (not exact)
+    assert exact == (same.told == "DIFFERS: the state at update 1 in 1 leaves: params/kernel")
+    assert near.more[-len(differing) or len(near.more) :] == [f"{name} differs: x" for name in differing]
 
 
 def test_a_sample_is_a_function_of_its_seed(made):

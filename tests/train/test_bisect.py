@@ -165,6 +165,7 @@ def test_a_metric_that_was_changed_by_hand_is_not_in_the_training(base, tmp_path
     assert "training both again from update 2\ntrained again here, the runs agree up to update 5\nwhat parted" in out
 
 
+@pytest.mark.slow
 def test_runs_of_another_seed_or_shape_part_before_the_first_update(base, tmp_path, capsys):
     config, whole = base
     short = replace(config.run, steps=2, save_every=0)
