@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from typing import Any
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     """The verbs and their options."""
     root = argparse.ArgumentParser(
         prog="jaxlm",
-        description="Look at, sample from, predict with, evaluate, cross-validate, ablate, tune and verify runs.",
+        description="Look at, sample from, predict with, evaluate, ablate, tune, trace and verify runs.",
     )
     verbs = root.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -140,6 +141,8 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--prune", action="store_true", help="end a run that is worse than the median at an evaluation")
     tune.add_argument("--directory", default=None, help="of cells and table (default: under runs/searches/)")
 
+    _trace(verbs)
+
     verify = verbs.add_parser(
         "verify-resume",
         help="train, kill with SIGKILL, resume, and compare every bit of the final state",
@@ -151,6 +154,29 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--seed", type=int, default=0, help="of the moments (default 0)")
     verify.add_argument("--directory", default=None, help="keep both runs here (default: a folder that is removed)")
     return root
+
+
+def _trace(verbs: Any) -> None:
+    """The verbs that follow a number back."""
+    explain = verbs.add_parser("explain", help="tell all that a number of a table, or a run, came from")
+    explain.add_argument("path", metavar="TABLE|RUN", help="the directory or table.json of an ablation, or a run")
+    explain.add_argument(
+        "cell", metavar="CELL", nargs="?", help="of a table: ARM:SEED, or how its identity or its directory begins"
+    )
+
+    verify = verbs.add_parser("verify", help="run cells of a table again and compare every bit with what is recorded")
+    verify.add_argument("table", metavar="TABLE", help="the directory or table.json of an ablation")
+    verify.add_argument("--cell", action="append", default=[], metavar="ARM:SEED", help="a cell; may be given again")
+    verify.add_argument("--sample", type=int, default=None, metavar="K", help="K cells at random (default: all)")
+    verify.add_argument("--seed", type=int, default=0, help="of the sample (default 0)")
+    verify.add_argument(
+        "--tolerance", type=float, default=1e-3, help="relative, on another platform or packages (default 1e-3)"
+    )
+    verify.add_argument("--anyway", action="store_true", help="also run cells whose code, data or config has changed")
+
+    bisect = verbs.add_parser("bisect", help="find the first update, and the first array, at which two runs part")
+    bisect.add_argument("first", metavar="RUN_A", help="a run directory")
+    bisect.add_argument("second", metavar="RUN_B", help="a run directory")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def tabulate(
     told = [_kept(kept)] if kept else []
     if packing == VMAPPED:
         told.append(_vmapped(max(record.get("deviation", 0.0) for record in records.values())))
-    return {**table, "arms": rows, "foot": [*told, *foot(rows, seeds, metric, maximize)]}
+    return {**table, "kept": dict(kept or {}), "arms": rows, "foot": [*told, *foot(rows, seeds, metric, maximize)]}
 
 
 def _kept(kept: Mapping[str, int]) -> str:

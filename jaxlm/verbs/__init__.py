@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 def run(words: argparse.Namespace, rest: list[str]) -> int:
     """Do what a parsed command line says and return the exit code."""
-    from jaxlm.verbs import runs
+    from jaxlm.verbs import runs, trace
     from jaxlm.verbs.ablate import ablate
     from jaxlm.verbs.crossval import crossval
     from jaxlm.verbs.predict import predict
@@ -21,6 +21,9 @@ def run(words: argparse.Namespace, rest: list[str]) -> int:
         "ablate": lambda: ablate(words, rest),
         "crossval": lambda: crossval(words, rest),
         "tune": lambda: tune(words, rest),
+        "explain": lambda: trace.explain(words),
+        "verify": lambda: trace.verify(words),
+        "bisect": lambda: trace.bisect(words),
         "verify-resume": lambda: runs.verify(words, rest),
     }
     return verbs[words.verb]()
