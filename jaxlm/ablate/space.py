@@ -81,9 +81,8 @@ def _range(base: Any, field: str, text: str, log: bool, spec: str) -> Range:
         if isinstance(bound, bool) or not isinstance(bound, int | float):
             raise BadInput(f"--space {spec}: {field} takes no numbers: list its values, as --space {field}=a,b")
     if not low < high or high - low == float("inf"):
-        raise BadInput(
-            f"--space {spec}: from {low} to {high} there is no range: give two finite bounds, the lower one first"
-        )
+        told = "give two finite bounds, the lower one first"
+        raise BadInput(f"--space {spec}: from {low} to {high} there is no range: {told}")
     if log and low <= 0:
         raise BadInput(f"--space {spec}: {low} has no logarithm: give a lower bound above 0, or leave :log out")
     return Range(low, high, log)
