@@ -31,6 +31,7 @@ def ablate(
     *,
     metric: str | None = None,
     maximize: bool | None = None,
+    command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train what `build` composes for the base and every arm at every seed, and make the table of a metric.
 
@@ -39,6 +40,7 @@ def ablate(
 
     metric: the default is the base's `run.metric`.
     maximize: whether more of it is better; the default is what `is_better_larger` says.
+    command: the words of a command line that trains the base, to which the page adds those of each cell.
 
     Raises BadInput, before anything is written, for arms that make no ablation and a base that cannot run; after the
     first run, for a metric that it does not report. KeyboardInterrupt where a signal stopped a run.
@@ -55,7 +57,7 @@ def ablate(
         records = run_cells(build, [planned[arm.name, seed] for seed in numbers for arm, _ in resolved], home, metric)
         larger = is_better_larger(metric, base.run) if maximize is None else maximize
         table = tabulate([arm for arm, _ in resolved], numbers, records, metric, larger)
-        write_table(home, table)
+        write_table(home, table, records, command)
     return table
 
 

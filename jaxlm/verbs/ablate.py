@@ -29,8 +29,9 @@ def ablate(words: argparse.Namespace, rest: list[str]) -> int:
     directory = words.directory or default_directory(Path(words.config), base, arms)
     larger = {"larger": True, "smaller": False, None: None}[words.better]
     build = load_module(words.experiment).build
+    command = ("python", words.experiment, words.config, *rest)
     try:
-        table = run(build, base, arms, words.seeds, directory, metric=words.metric, maximize=larger)
+        table = run(build, base, arms, words.seeds, directory, metric=words.metric, maximize=larger, command=command)
     except KeyboardInterrupt:
         print(f"stopped: the same command goes on in {directory}", flush=True)
         return 130
@@ -39,5 +40,5 @@ def ablate(words: argparse.Namespace, rest: list[str]) -> int:
             f"{directory} cannot be written ({reason(error)}): mend that and run the same command"
         ) from error
     print(text(table), end="")
-    print(f"table: {directory}/table.txt, .csv, .md, .tex and .json")
+    print(f"table: {directory}/table.txt, .csv, .md, .tex, .html and .json")
     return 0
