@@ -25,6 +25,9 @@ def _attribute(value: str | int | float) -> str:
 
 
 def html(root: Element) -> str:
-    """A whole document, indented, so that no element may depend on the space around it; characters outside of ASCII become references, so its bytes depend on no locale."""
+    """A whole document. It is indented, so nothing in it may depend on white space around elements.
+
+    Characters outside of ASCII become references, so that the bytes of a file depend on no locale.
+    """
     ElementTree.indent(root, " ")
     return "<!DOCTYPE html>\n" + ElementTree.tostring(root, "us-ascii", method="html").decode() + "\n"

@@ -57,7 +57,7 @@ def dies(*words):
 
 
 def tables(directory):
-    return {name: (directory / name).read_bytes() for name in FILES}
+    return {name: (directory / name).read_bytes() for name in (*FILES, "table.html")}
 
 
 def records(directory, arm=""):
