@@ -105,6 +105,13 @@ def parser() -> argparse.ArgumentParser:
     )
     ablate.add_argument("--directory", default=None, help="of cells and table (default: under runs/ablations/)")
     ablate.add_argument(
+        "--packing",
+        choices=("auto", "alone", "unrolled", "mapped", "vmapped"),
+        default="auto",
+        help="how cells that differ only in seed, optim.peak and optim.decay share a program: auto is the fastest that "
+        "a trial proves equal to runs alone in every bit (default); vmapped is faster and not equal",
+    )
+    ablate.add_argument(
         "--processes", type=int, default=1, metavar="N", help="cells trained at a time on this machine (default 1)"
     )
     ablate.add_argument("--on", choices=("local", "ray"), default="local", help="what runs the cells (default local)")

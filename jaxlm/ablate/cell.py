@@ -48,7 +48,12 @@ class Cell:
     @property
     def name(self) -> str:
         """What its run directory is called."""
-        return f"{re.sub(r'[^A-Za-z0-9.=_-]+', '-', self.arm)[:60]}-seed{self.seed}-{self.identity[:10]}"
+        return cell_name(self.arm, self.seed, self.identity)
+
+
+def cell_name(arm: str, seed: int, identity: str) -> str:
+    """What the run directory of a cell is called: letters, digits and .=_- only."""
+    return f"{re.sub(r'[^A-Za-z0-9.=_-]+', '-', arm)[:60]}-seed{seed}-{identity[:10]}"
 
 
 def with_seed(config: Any, seed: int, kept: Mapping[str, int] | None = None) -> Any:

@@ -36,6 +36,7 @@ def ablate(
     executor: Executor = serial,
     shares: int = 1,
     vary: Vary = "all",
+    command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train what `build` composes for the base and every arm at every seed, and make the table of a metric.
 
@@ -48,6 +49,7 @@ def ablate(
     executor: where the cells run; the table does not depend on it.
     shares: into how many units the cells of one program are dealt, so that as many workers have some of them.
     vary: which source follows the seed of a cell; the others stay at the base's seeds in every cell.
+    command: the words of a command line that trains the base, to which the page adds those of each cell.
 
     Raises BadInput, before anything is written, for arms that make no ablation and a base that cannot run; after the
     first run, for a metric that it does not report. KeyboardInterrupt where a signal stopped a run. OpenCells where
@@ -71,7 +73,7 @@ def ablate(
         records = run_cells(build, cells, home, metric, executor, shares)
         larger = is_better_larger(metric, base.run) if maximize is None else maximize
         table = tabulate([arm for arm, _ in resolved], numbers, records, metric, larger, kept)
-        write_table(home, table)
+        write_table(home, table, records, command)
     return table
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from jaxlm.ablate.arms import Arm
 from jaxlm.ablate.forms import FORMS
 from jaxlm.ablate.packing import EXACT, UPDATES, VMAPPED
+from jaxlm.ablate.page import page
 from jaxlm.ablate.record import Record, value_of, write_atomic
 from jaxlm.ablate.statistics import DRAWS, MOST_EXACT, compare, holm, is_significant, summarise
 
@@ -102,8 +103,11 @@ def foot(rows: Sequence[Mapping[str, Any]], seeds: Sequence[int], metric: str, m
     return lines
 
 
-def write_table(home: Path, table: Mapping[str, Any]) -> None:
-    """Write table.json and every form of the table to a directory, each whole or not at all."""
+def write_table(
+    home: Path, table: Mapping[str, Any], records: Mapping[tuple[str, int], Record], command: Sequence[str]
+) -> None:
+    """Write table.json, every form of the table and its page to a directory, each whole or not at all."""
     write_atomic(home / "table.json", json.dumps(table, indent=1) + "\n")
     for suffix, form in FORMS.items():
         write_atomic(home / f"table.{suffix}", form(table))
+    write_atomic(home / "table.html", page(table, records, command))

@@ -34,7 +34,15 @@ def ablate(words: argparse.Namespace, rest: list[str]) -> int:
     where = executor(words)
     larger = {"larger": True, "smaller": False, None: None}[words.better]
     build = load_module(words.experiment).build
-    options = {"metric": words.metric, "maximize": larger, "vary": words.vary_seed, "executor": where}
+    options = {
+        "metric": words.metric,
+        "maximize": larger,
+        "packing": words.packing,
+        "executor": where,
+        "shares": words.processes,
+        "vary": words.vary_seed,
+        "command": ("python", words.experiment, words.config, *rest),
+    }
     try:
         table = run(build, base, arms, words.seeds, directory, **options)
     except KeyboardInterrupt:
@@ -48,7 +56,7 @@ def ablate(words: argparse.Namespace, rest: list[str]) -> int:
             f"{directory} cannot be written ({reason(error)}): mend that and run the same command"
         ) from error
     print(text(table), end="")
-    print(f"table: {directory}/table.txt, .csv, .md, .tex and .json")
+    print(f"table: {directory}/table.txt, .csv, .md, .tex, .html and .json")
     return 0
 
 

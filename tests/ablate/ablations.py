@@ -38,7 +38,8 @@ DIVERGED = "training stopped: too many updates in a row were not finite"
 
 
 def command(config, directory, *words):
-    return ["ablate", *map(str, (EXPERIMENT, config, "--seeds", 3, "--directory", directory, *words))]
+    options = ("--seeds", 3, "--packing", "alone", "--directory", directory)
+    return ["ablate", *map(str, (EXPERIMENT, config, *options, *words))]
 
 
 def jaxlm(*words):
@@ -60,7 +61,7 @@ def dies(*words):
 
 
 def tables(directory):
-    return {name: (directory / name).read_bytes() for name in FILES}
+    return {name: (directory / name).read_bytes() for name in (*FILES, "table.html")}
 
 
 def records(directory, arm=""):
