@@ -25,5 +25,10 @@ config = Config(
 
 ablations = {
     "no batch norm": ("--model.norm", "none"),
-    "one layer": ("--model.widths", "16"),
+    "half depth": ("--model.widths", "16"),
+    "no augmentation": (
+        *("--data.augment.0.degrees", "0"),
+        *("--data.augment.0.translate", "0"),
+        *("--data.augment.0.scale", "0"),
+    ),
 }

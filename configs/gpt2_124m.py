@@ -9,7 +9,7 @@ table 2.1 and appendix B. Cost: 9.0e18 floating-point operations for 20,000 upda
 """
 
 from jaxlm.data import BPE, TfdsText
-from jaxlm.models.gpt import GPT2_SMALL
+from jaxlm.models.gpt_shapes import GPT2_SMALL
 from jaxlm.optim import AdamW
 from jaxlm.parallel import Place
 from jaxlm.train import Config, Run

@@ -27,3 +27,12 @@ config = Config(
     place=Place(),
     run=Run(steps=2000, eval_every=500, save_every=500, log_every=100),
 )
+
+ablations = {
+    "no warm-up": ("--optim.warmup", "0"),
+    "half width": ("--model.width", "64"),
+    "untied read-out": ("--model.no-tied",),
+    "rotary positions": ("--model.positions", "rotary"),
+    "post-norm": ("--model.no-pre-norm",),
+    "no momentum": ("--optim.b1", "0"),
+}

@@ -8,7 +8,7 @@ Cost: an accelerator's job. Score: not run.
 """
 
 from jaxlm.data import BPE, TfdsText
-from jaxlm.models.gpt import LLAMA_1B
+from jaxlm.models.gpt_shapes import LLAMA_1B
 from jaxlm.optim import AdamW
 from jaxlm.parallel import Place
 from jaxlm.train import Config, Run

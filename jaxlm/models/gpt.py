@@ -20,13 +20,17 @@ from jaxlm.nn.position import LearnedPositions, Rotation, rotation
 
 
 class Block(Module):
-    """One pre-norm layer: x + attention(norm(x)), then x + feed_forward(norm(x)) (Radford et al. 2019, section 2.3)."""
+    """One layer: x + attention(norm(x)), then x + feed_forward(norm(x)) (Radford et al. 2019, section 2.3).
+
+    Without `pre_norm`: norm(x + attention(x)), then norm(x + feed_forward(x)) (Vaswani et al. 2017, section 3.1).
+    """
 
     heads: int
     kv_heads: int
     hidden: int
     depth: int
     norm: Literal["layer", "rms"]
+    pre_norm: bool
     activation: Literal["gelu", "swiglu"]
     dropout: float
     bias: bool
@@ -47,11 +51,16 @@ class Block(Module):
         attention = Attention(self.heads, self.kv_heads, self.depth, self.bias, name="attention")
         feed_forward = FeedForward(self.hidden, self.depth, self.activation, self.bias, name="feed_forward")
 
-        h_BTD = make_norm(self.norm, eps=self.eps, bias=self.bias, name="attention_norm")(x_BTD)
+        attention_norm = make_norm(self.norm, eps=self.eps, bias=self.bias, name="attention_norm")
+        feed_forward_norm = make_norm(self.norm, eps=self.eps, bias=self.bias, name="feed_forward_norm")
+
+        h_BTD = attention_norm(x_BTD) if self.pre_norm else x_BTD
         h_BTD, cache = attention(h_BTD, mask_B1TS=mask_B1TS, rotation=angles, cache=cache, layer=layer)
         x_BTD = x_BTD + drop(h_BTD)
-        h_BTD = make_norm(self.norm, eps=self.eps, bias=self.bias, name="feed_forward_norm")(x_BTD)
+        x_BTD = x_BTD if self.pre_norm else attention_norm(x_BTD)
+        h_BTD = feed_forward_norm(x_BTD) if self.pre_norm else x_BTD
         x_BTD = x_BTD + drop(feed_forward(h_BTD))
+        x_BTD = x_BTD if self.pre_norm else feed_forward_norm(x_BTD)
         return (x_BTD, cache), None
 
 
@@ -59,10 +68,11 @@ class GPT(Module):
     """A decoder-only transformer; the module is its own config, and every field is a plain value.
 
     Fields: `vocab` tokens, `depth` layers, `width` of the residual stream, `heads` query heads, `context` the longest
-    sequence; `kv_heads` (None: as many as heads), `norm`, `activation`, `positions`, `hidden` width of the feed-forward
-    network (None: 4 * width), `dropout` on the embeddings and on both residual branches, `bias` in the affine maps and
-    in LayerNorm, `tied` read-out, `remat` (recompute each layer in the backward pass), `scan` (one compiled layer
-    looped over stacked parameters: compiles faster, steps slower on a CPU), `eps` of the norms, `rotary_base`.
+    sequence; `kv_heads` (None: as many as heads), `norm`, `pre_norm` (see `Block`), `activation`, `positions`, `hidden`
+    width of the feed-forward network (None: 4 * width), `dropout` on the embeddings and on both residual branches,
+    `bias` in the affine maps and in LayerNorm, `tied` read-out, `remat` (recompute each layer in the backward pass),
+    `scan` (one compiled layer looped over stacked parameters: compiles faster, steps slower on a CPU), `eps` of the
+    norms, `rotary_base`.
 
     There is no dtype: the computation follows the parameters' dtype, with the statistics of norms and the softmax in
     float32. Cast the parameters to compute in bfloat16.
@@ -75,6 +85,7 @@ class GPT(Module):
     context: int
     kv_heads: int | None = None
     norm: Literal["layer", "rms"] = "layer"
+    pre_norm: bool = True
     activation: Literal["gelu", "swiglu"] = "gelu"
     positions: Literal["learned", "rotary"] = "learned"
     hidden: int | None = None
@@ -149,7 +160,8 @@ class GPT(Module):
             angles = rotation(positions, self.width // self.heads, self.rotary_base)
         x_BTD = nn.Dropout(self.dropout, deterministic=not train, name="drop")(x_BTD)
         x_BTD, cache = self._layers((x_BTD, cache), mask_B1TS, angles, train)
-        x_BTD = make_norm(self.norm, eps=self.eps, bias=self.bias, name="final_norm")(x_BTD)
+        if self.pre_norm:
+            x_BTD = make_norm(self.norm, eps=self.eps, bias=self.bias, name="final_norm")(x_BTD)
         logits_BTV = embed.attend(x_BTD) if self.tied else dense(self.vocab, bias=False, name="head")(x_BTD)
         return logits_BTV if cache is None else (logits_BTV, cache._replace(filled=cache.filled + length))
 
@@ -182,6 +194,7 @@ class GPT(Module):
             hidden=self.hidden or 4 * self.width,
             depth=self.depth,
             norm=self.norm,
+            pre_norm=self.pre_norm,
             activation=self.activation,
             dropout=self.dropout,
             bias=self.bias,
@@ -251,7 +264,8 @@ class GPT(Module):
         feed_forward = ups * (width + bias) * hidden + (hidden + bias) * width
         norm = width * (1 + bias) if self.norm == "layer" else width
         tables = self.vocab * (1 if self.tied else 2) + (self.context if self.positions == "learned" else 0)
-        return tables * width + self.depth * (attention + feed_forward + 2 * norm) + norm
+        norms = 2 * self.depth + int(self.pre_norm)
+        return tables * width + self.depth * (attention + feed_forward) + norms * norm
 
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of training on one token of a sequence of `length`, forward and backward.
@@ -274,26 +288,3 @@ def _positions_within(segments_BT: jax.Array) -> jax.Array:
 
 def _nearest_multiple(value: int, of: int) -> int:
     return max(1, round(value / of)) * of
-
-
-# Radford et al. 2019 (GPT-2), table 2, with the parameter counts of the released weights.
-GPT2_SMALL = GPT(vocab=50257, depth=12, width=768, heads=12, context=1024)  # 124,439,808
-GPT2_MEDIUM = GPT(vocab=50257, depth=24, width=1024, heads=16, context=1024)  # 354,823,168
-GPT2_LARGE = GPT(vocab=50257, depth=36, width=1280, heads=20, context=1024)  # 774,030,080
-GPT2_XL = GPT(vocab=50257, depth=48, width=1600, heads=25, context=1024)  # 1,557,611,200
-
-# The shape of Llama 3.2 1B (Grattafiori et al. 2024), without its frequency scaling beyond 8192 tokens.
-LLAMA_1B = GPT(
-    vocab=128256,
-    depth=16,
-    width=2048,
-    heads=32,
-    context=8192,
-    kv_heads=8,
-    norm="rms",
-    activation="swiglu",
-    positions="rotary",
-    hidden=8192,
-    bias=False,
-    rotary_base=500000.0,
-)

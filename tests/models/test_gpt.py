@@ -9,7 +9,7 @@ import pytest
 from flax.errors import SetAttributeFrozenModuleError
 
 from jaxlm.errors import BadInput
-from jaxlm.models import gpt
+from jaxlm.models import gpt_shapes
 from jaxlm.models.gpt import GPT
 
 SMALL = GPT(vocab=11, depth=2, width=16, heads=4, context=12)
@@ -17,6 +17,7 @@ LLAMA = SMALL.clone(kv_heads=2, norm="rms", activation="swiglu", positions="rota
 VARIANTS = {
     "gpt2": SMALL,
     "llama": LLAMA,
+    "post-norm": SMALL.clone(pre_norm=False),
     "scan": SMALL.clone(scan=True, kv_heads=1),
     "scan llama": LLAMA.clone(scan=True, remat=True),
 }
@@ -155,11 +156,11 @@ def test_the_initial_variables_are_parameters_alone_and_counted(model):
 @pytest.mark.parametrize(
     ("model", "count"),
     [
-        (gpt.GPT2_SMALL, 124_439_808),
-        (gpt.GPT2_MEDIUM, 354_823_168),
-        (gpt.GPT2_LARGE, 774_030_080),
-        (gpt.GPT2_XL, 1_557_611_200),
-        (gpt.LLAMA_1B, 1_235_814_400),
+        (gpt_shapes.GPT2_SMALL, 124_439_808),
+        (gpt_shapes.GPT2_MEDIUM, 354_823_168),
+        (gpt_shapes.GPT2_LARGE, 774_030_080),
+        (gpt_shapes.GPT2_XL, 1_557_611_200),
+        (gpt_shapes.LLAMA_1B, 1_235_814_400),
     ],
 )
 def test_parameter_counts_equal_the_published_ones(model, count):
@@ -167,7 +168,7 @@ def test_parameter_counts_equal_the_published_ones(model, count):
 
 
 def test_the_smallest_published_count_is_that_of_the_real_parameters():
-    model = gpt.GPT2_SMALL.clone(scan=True)
+    model = gpt_shapes.GPT2_SMALL.clone(scan=True)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
     assert sum(x.size for x in jax.tree.leaves(shapes)) == 124_439_808
 
@@ -175,8 +176,8 @@ def test_the_smallest_published_count_is_that_of_the_real_parameters():
 def test_training_operations_are_six_per_used_parameter_and_attention():
     looked_up = 1024 * 768
     expected = 6 * (124_439_808 - looked_up) + 12 * 12 * 768 * 1024
-    assert gpt.GPT2_SMALL.flops_per_token(1024) == expected
-    untied = gpt.GPT2_SMALL.clone(tied=False)
+    assert gpt_shapes.GPT2_SMALL.flops_per_token(1024) == expected
+    untied = gpt_shapes.GPT2_SMALL.clone(tied=False)
     assert untied.flops_per_token(1024) == expected
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from jaxlm import parallel, steps
 from jaxlm.losses import next_token
-from jaxlm.models.gpt import GPT2_SMALL
+from jaxlm.models.gpt_shapes import GPT2_SMALL
 from jaxlm.optim import AdamW
 from jaxlm.steps import transforms
 
