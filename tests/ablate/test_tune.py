@@ -205,6 +205,7 @@ def test_the_same_command_again_trains_nothing_and_fewer_trials_are_the_first_on
     assert (code, err) == (2, f"error: no run reports a metric eval/beauty: choose one of {known}\n")
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_at_any_place_ends_with_the_same_bytes(made, config, monkeypatch, tmp_path):
     directory, words = tmp_path / "disturbed", command(config, tmp_path / "disturbed", *PRUNED)
     append, train, begun = RunDirectory.append_metrics, run.train, []
@@ -236,6 +237,7 @@ def test_a_search_that_was_stopped_at_any_place_ends_with_the_same_bytes(made, c
     assert records(directory) == records(made[0])
 
 
+@pytest.mark.slow
 def test_a_failed_trial_stays_visible_a_point_is_trained_once_and_a_pruned_run_goes_on(made, config, tmp_path):
     directory = tmp_path / "fails"
     text = config.read_text().replace('"1e-4..1:log", "run.ema": "0,0.5"', '"1e-2,1e30"')
