@@ -19,6 +19,7 @@ def record(arm, seed):
     index = [other.name for other in ARMS].index(arm)
     curve = [[update, 2.0 / update + index / 4 + seed / 100 + update % 3 / 50] for update in range(2, 13, 2)]
     config = {"run.seed": seed, "model.width": [16, 8, 16, 16][index], "optim.peak": [0.1, 0.1, 1e30, 0.1][index]}
+    config["optim.warmup"] = [2, 2, 2, 99][index]
     parts = {"code": {"a.py": "0"}, "packages": {"jax": "0"}, "config": config}
     whole = {"data": {"train": "11" * 32, "eval": "22" * 32}, "artefacts": {"classes.json": "33" * 32}}
     whole |= {"start": None, "platform": {"jax": "0.10.2", "jaxlib": "0.10.1", "platform": "cpu"}, "packing": "alone"}

@@ -17,7 +17,8 @@ FAILING = [ARMS[0], ARMS[2]]
 def axis(svg, place, anchor):
     """The linear map from a value to a place, from the labels of an axis."""
     labels = [text for text in svg.findall("text") if text.get("text-anchor") == anchor and text.text != "update"]
-    values, places = [float(label.text) for label in labels], [float(label.get(place)) for label in labels]
+    lines = svg.findall("line[@class='tick']")
+    values, places = [float(label.text) for label in labels], [float(line.get(f"{place}1")) for line in lines]
     slope, intercept = np.polyfit(values, places, 1)
     np.testing.assert_allclose(np.polyval((slope, intercept), values), places, atol=0.02)
     return lambda value: slope * value + intercept
@@ -81,7 +82,7 @@ def test_curves_lie_at_their_values_and_failed_cells_are_drawn_dashed_as_far_as_
     assert "t-interval" not in "".join(svg.itertext())
 
 
-@pytest.mark.parametrize("offset", [0.0, 1.0, -37.5, 1e9])
+@pytest.mark.parametrize("offset", [0.0, 1.0, -37.5, 1e6])
 @pytest.mark.parametrize("span", [3e-7, 0.013, 0.99, 7.0, 2.5e4, 1e30])
 def test_ticks_are_round_within_the_axis_and_told_apart(offset, span):
     found = ticks(offset, offset + span)
@@ -90,7 +91,7 @@ def test_ticks_are_round_within_the_axis_and_told_apart(offset, span):
     assert all(offset - span * 1e-9 <= value <= offset + span * (1 + 1e-9) for value in values)
     steps = np.diff(values)
     np.testing.assert_allclose(steps, steps[0], rtol=0.1)
-    assert round(float(f"{steps[0]:.1e}".split("e")[0]), 1) in (1, 2, 5) or span < 1e-6  # lost to the offset
+    assert round(float(f"{steps[0]:.1e}".split("e")[0]), 1) in (1, 2, 5)
     labels = [label for _, label in found]
     assert len(set(labels)) == len(labels)
     np.testing.assert_allclose([float(label) for label in labels], values, atol=steps[0] / 100)
