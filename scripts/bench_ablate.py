@@ -125,7 +125,7 @@ def together(experiment: Path, config: Path, directory: Path, packing: Any, seed
         arm = Arm(f"peak {peak}", ("--optim.peak", str(peak)))
         cells += [plan(build, arm, with_seed(chosen, seed), code, packing) for seed in range(seeds)]
     (unit,) = units(cells, 1)
-    done = [record for _, records in run_unit(build, unit, directory, print) for record in records]
+    done = [record for _, records in run_unit(build, unit, directory) for record in records]
     if len(done) != len(cells) or any(record["failed"] for record in done):
         raise RuntimeError("a run failed, so the times say nothing")
     return time.perf_counter() - began

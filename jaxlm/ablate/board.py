@@ -38,14 +38,14 @@ class Board:
             self._table.close()
 
     def began(self, unit: Sequence[Cell]) -> None:
-        """Cells have been started."""
-        for cell in unit:
-            if self._table is None:
-                number, count = self._numbers[cell.arm, cell.seed], Counter(self._states.values())
-                left = count["left"] + count["running"]
-                counts = f"{count['done']} done, {count['failed']} failed, {left} left"
-                self.say(f"cell {number} of {len(self._numbers)}: {cell.arm}, seed {cell.seed} ({counts})")
-            self._states[cell.arm, cell.seed] = "running"
+        """Cells have been started, in one program where they are several."""
+        if self._table is None:
+            count = Counter(self._states.values())
+            counts = f"{count['done']} done, {count['failed']} failed, {count['left'] + count['running']} left"
+            number = self._numbers[unit[0].arm, unit[0].seed]
+            named = f"cell {number} of {len(self._numbers)}: {unit[0].arm}, seed {unit[0].seed}"
+            self.say(f"{named if len(unit) == 1 else f'{len(unit)} cells together'} ({counts})")
+        self._states |= {(cell.arm, cell.seed): "running" for cell in unit}
         self._draw()
 
     def lost(self, unit: Sequence[Cell], why: str) -> None:

@@ -36,8 +36,7 @@ class OpenCells(RuntimeError):
 def serial(build: Build, units: Sequence[Unit], home: Path, board: Board) -> Finished:
     """Run units one after another in this process; yields each with its records."""
     for unit in units:
-        board.began(unit)
-        yield from run_unit(build, unit, home, board.say)
+        yield from run_unit(build, unit, home, board)
 
 
 @dataclass

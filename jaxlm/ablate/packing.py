@@ -53,7 +53,7 @@ def choose(build: Build, configs: Sequence[Any], asked: Asked) -> Choice:
 
     Raises BadInput where an exact packing is asked for by name and the trial finds other bits.
     """
-    alone = Choice(None, 1, 0, 0.0, "alone")
+    alone = Choice(None, 1, 0, 0.0, "one after another")
     if asked == "alone" or len(configs) == 1:
         return alone
     trial = Trial(build, configs)
@@ -68,7 +68,9 @@ def choose(build: Build, configs: Sequence[Any], asked: Asked) -> Choice:
     best, seconds = alone, trial.seconds_alone()
     told = [f"alone {seconds * 1e3:.3g} ms"]
     if seconds > DISPATCH:
-        return replace(alone, told=f"alone: an update takes {seconds * 1e3:.3g} ms, so there is nothing to gain")
+        return replace(
+            alone, told=f"{alone.told}, since an update takes {seconds * 1e3:.3g} ms and packing has little to gain"
+        )
     for packing in EXACT_PACKINGS:
         found = trial.of(packing)
         if found.deviation or found.program is None:

@@ -1,11 +1,12 @@
 """Plan a cell, and run a unit: the cells that share one program. Each leaves an ordinary run directory."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxlm.ablate.arms import BASE, Arm
+from jaxlm.ablate.board import Board
 from jaxlm.ablate.cell import Cell, identity_parts, settings
 from jaxlm.ablate.packing import Asked, choose
 from jaxlm.ablate.record import Record, is_complete, read_record, write_record
@@ -18,7 +19,6 @@ from jaxlm.train.pack import Program, program_digest, sharing, train_pack
 from jaxlm.train.run_directory import RunDirectory
 
 Unit = Sequence[Cell]
-Say = Callable[[str], None]
 
 OF_THE_MACHINE = "run the same command again"  # how the mend of a full disk and its like ends
 
@@ -42,20 +42,23 @@ def folder_of(home: Path, cell: Cell) -> Path:
 
 
 def units(cells: Sequence[Cell], shares: int) -> list[Unit]:
-    """Cells that can share one program together, each such group dealt out in as many shares; all others alone."""
+    """Cells that can share one program together, each such group dealt out in as many shares; all others alone.
+
+    Cells that are to be packed with none are a unit each where there are several shares.
+    """
     groups: dict[Any, list[Cell]] = {}
     for number, cell in enumerate(cells):
-        refused = "refused" in cell.parts
-        groups.setdefault((not refused and program_digest(cell.config)) or number, []).append(cell)
+        single = "refused" in cell.parts or (cell.packing == "alone" and shares > 1)
+        groups.setdefault((not single and program_digest(cell.config)) or number, []).append(cell)
     return [group[share::shares] for group in groups.values() for share in range(min(shares, len(group)))]
 
 
-def run_unit(build: Build, unit: Unit, home: Path, say: Say | None = None) -> Iterator[tuple[Unit, list[Record]]]:
+def run_unit(build: Build, unit: Unit, home: Path, board: Board | None = None) -> Iterator[tuple[Unit, list[Record]]]:
     """Train the cells of a unit, or go on with them, and write their records; yields them as they end.
 
     A record that is there is left as it is. Cells are packed with those that stand at the same update.
 
-    say: what to do with a line on how they are packed. For what is raised see `run_cell`.
+    board: what is told which cells begin. For what is raised see `run_cell`.
     """
     by_step: dict[int, list[Cell]] = {}
     for cell in unit:
@@ -65,26 +68,35 @@ def run_unit(build: Build, unit: Unit, home: Path, say: Say | None = None) -> It
             steps = Checkpoints(folder_of(home, cell) / "checkpoints").steps()
             by_step.setdefault(steps[-1] if steps else 0, []).append(cell)
     for cells in by_step.values():
-        if len(cells) == 1:
-            yield cells, [run_cell(build, cells[0], folder_of(home, cells[0]))]
+        if len(cells) > 1:
+            yield from run_together(build, cells, home, board)
         else:
-            yield from run_together(build, cells, home, say)
+            yield from run_alone(build, cells, home, board)
 
 
-def run_together(build: Build, cells: Unit, home: Path, say: Say | None) -> Iterator[tuple[Unit, list[Record]]]:
+def run_together(build: Build, cells: Unit, home: Path, board: Board | None) -> Iterator[tuple[Unit, list[Record]]]:
     """Train cells of one program: packed, or one after another with one compilation."""
     first = cells[0].config
     shared = sharing(build, build(first, first.place.build()))
     choice = choose(build, [cell.config for cell in cells], cells[0].packing)
-    if say is not None:
-        say(f"{len(cells)} cells share a program, {choice.told}")
+    if board is not None:
+        board.say(f"{len(cells)} cells share a program: {choice.told}")
     if choice.program is None:
-        for cell in cells:
-            yield [cell], [run_cell(shared, cell, folder_of(home, cell))]
+        yield from run_alone(shared, cells, home, board)
         return
     for start in range(0, len(cells), choice.width):
         part = cells[start : start + choice.width]
+        if board is not None:
+            board.began(part)
         yield part, run_pack(shared, choice.program, part, home, choice.deviation)
+
+
+def run_alone(build: Build, cells: Unit, home: Path, board: Board | None) -> Iterator[tuple[Unit, list[Record]]]:
+    """Train cells one after another."""
+    for cell in cells:
+        if board is not None:
+            board.began([cell])
+        yield [cell], [run_cell(build, cell, folder_of(home, cell))]
 
 
 def run_pack(build: Build, program: Program, cells: Unit, home: Path, deviation: float) -> list[Record]:

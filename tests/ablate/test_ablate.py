@@ -33,9 +33,10 @@ def test_the_table_holds_what_the_runs_recorded(made):
     assert (found["pairs"], found["p"], found["holm_p"]) == (3, 0.25, 0.25)
     assert (found["improvement"], found["significant"]) == (0, None)
     assert "against_base" not in base
-    assert out.startswith("cell 1 of 9: base, seed 5 (0 done, 0 failed, 9 left)\n")
+    assert out.startswith("9 cells share a program: one after another\n")
+    assert "\ncell 1 of 9: base, seed 5 (0 done, 0 failed, 9 left)\n" in out
     assert "cell 9 of 9: too fast, seed 7 (6 done, 2 failed, 1 left)\n" in out
-    assert out.count("\ncell ") == 8
+    assert out.count("\ncell ") == 9
     assert (directory / "table.txt").read_text() in out
 
 
@@ -94,7 +95,7 @@ def test_a_record_holds_the_metrics_over_time_and_what_they_depend_on(made):
     assert record["final"]["eval/accuracy"] == record["curves"]["eval/accuracy"][-1][1]
     assert not any(name.startswith("time/") for name in record["curves"])
     assert record["parts"]["config"]["optim.peak"] == 1e-3
-    assert (record["parts"]["config"]["run.seed"], record["parts"]["packing"]) == (7, "alone")
+    assert (record["parts"]["config"]["run.seed"], record["parts"]["packing"]) == (7, "exact")
 
 
 def test_another_metric_or_fewer_seeds_use_the_cells_that_are_there(made, config, monkeypatch, tmp_path):

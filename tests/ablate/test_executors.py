@@ -24,14 +24,19 @@ from jaxlm.train.config import load, load_module
 from whole_path import ROOT
 
 CELLS = [Cell(arm, seed, None, {"arm": arm, "seed": seed}) for seed in (1, 2) for arm in ("base", "slow")]
-RECORD = {"failed": None, "final": {"eval/loss": 1.0}}
+RECORD = {"failed": None, "pruned": None, "final": {"eval/loss": 1.0}}
 
 
 def test_a_unit_that_travelled_is_the_unit_that_was_packed(config, made, monkeypatch, tmp_path):
     """The parcel is plain JSON, and the worker's own identity of the cell is the one that was planned."""
     taken = []
+
+    def run_unit(build, unit, home):
+        taken.extend([build, unit, home])
+        yield unit, ["record"]
+
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(parcel, "run_unit", lambda build, unit, home: taken.extend([build, unit, home]) or ["record"])
+    monkeypatch.setattr(parcel, "run_unit", run_unit)
     build, base = load_module(EXPERIMENT).build, load(config)
     parts = records(made[0])["slow", 6]["parts"]
     unit = [Cell("slow", 6, replace(base, run=replace(base.run, seed=6), optim=replace(base.optim, peak=1e-3)), parts)]

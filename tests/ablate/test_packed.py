@@ -29,7 +29,7 @@ def seeds(config, count):
 def test_a_packed_table_has_the_bytes_of_the_one_made_alone(made, config, tmp_path):
     code, out, err = jaxlm(*command(config, tmp_path / "packed", "--packing", "mapped"))
     assert (code, err) == (0, "")
-    assert "9 cells share a program, mapped, 9 runs in a program of about" in out
+    assert "9 cells share a program: mapped, 9 runs in a program of about" in out
     assert tables(tmp_path / "packed") == tables(made[0])
     alone = records(made[0])
     for key, record in records(tmp_path / "packed").items():
@@ -61,7 +61,7 @@ def test_auto_runs_alone_what_is_slow_or_never_exact(base, monkeypatch):
     monkeypatch.setattr(Trial, "seconds_alone", lambda trial: 1.0)
     found = choose(BUILD, seeds(base, 2), "auto")
     assert (found.program, found.width) == (None, 1)
-    assert "nothing to gain" in found.told
+    assert "packing has little to gain" in found.told
     monkeypatch.setattr(Trial, "seconds_alone", lambda trial: 1e-3)
     monkeypatch.setattr(Trial, "deviation", lambda trial, program, width: 3e-7)
     found = choose(BUILD, seeds(base, 2), "auto")
@@ -88,8 +88,8 @@ def test_a_pack_is_no_wider_than_the_memory(base, monkeypatch):
 
 
 class FakeCell:
-    def __init__(self, config, **parts):
-        self.config, self.parts = config, parts
+    def __init__(self, config, packing="auto", **parts):
+        self.config, self.packing, self.parts = config, packing, parts
 
 
 def test_units_are_cells_of_one_program_dealt_out(base):
@@ -98,3 +98,6 @@ def test_units_are_cells_of_one_program_dealt_out(base):
     refused = FakeCell(base, refused="it cannot be built")
     assert units([*same, wide, refused], 1) == [same, [wide], [refused]]
     assert units([*same, wide], 2) == [same[::2], same[1::2], [wide]]
+    apart = [FakeCell(config, "alone") for config in seeds(base, 3)]
+    assert units(apart, 1) == [apart]
+    assert units(apart, 2) == [[cell] for cell in apart]
