@@ -22,7 +22,7 @@ def record(arm, seed):
     config["optim.warmup"] = [2, 2, 2, 99][index]
     parts = {"code": {"a.py": "0"}, "packages": {"jax": "0"}, "config": config}
     whole = {"data": {"train": "11" * 32, "eval": "22" * 32}, "artefacts": {"classes.json": "33" * 32}}
-    whole |= {"start": None, "platform": {"jax": "0.10.2", "jaxlib": "0.10.1", "platform": "cpu"}, "packing": "alone"}
+    whole |= {"start": None, "platform": {"jax": "0.10.2", "jaxlib": "0.10.1", "platform": "cpu"}, "packing": "exact"}
     failed = None
     if arm == "diverges" and seed % 2 == 0:
         curve, failed = [*curve[:2], [6, 50.0], [8, None]], "training stopped: <nan> & co"
@@ -34,6 +34,7 @@ def record(arm, seed):
         "identity": f"{index}{seed}" * 32,
         "parts": parts | whole,
         "failed": failed,
+        "pruned": None,
         "curves": {METRIC: curve} if curve else {},
         "final": {METRIC: curve[-1][1]} if curve else {},
     }

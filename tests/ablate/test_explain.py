@@ -47,7 +47,7 @@ def test_every_item_of_a_cell_is_that_of_its_record(made):
     assert found["start"] == ["nothing taken over: all parameters are drawn"]
     assert [line.split()[0] for line in found["platform"][:-1]] == list(parts["platform"])
     assert found["platform"][-1] == "the same here"
-    assert found["packing"] == ["alone"]
+    assert found["packing"] == ["exact"]
     state = Checkpoints(folder / "checkpoints").restore_raw(12)
     assert found["checkpoint"] == [str(folder / "checkpoints" / "12"), f"state {digest(digests(state))}"]
     (session,) = json.loads((folder / "lineage.json").read_text())["sessions"]

@@ -70,7 +70,7 @@ def test_every_cell_tells_what_it_is(whole):
     assert text.count("optim.peak: 0.1 \u2192 1e+30") == text.count("model.width: 16 \u2192 8") == 4
     assert text.count(f"code digest {digest({'a.py': '0'})}") == text.count(f"packages digest {digest({'jax': '0'})}")
     assert text.count(f"train data {'11' * 32} eval data {'22' * 32} classes.json digest {'33' * 32}") == 12
-    assert text.count("jax 0.10.2 jaxlib 0.10.1 platform cpu") == text.count("packing alone") == 12
+    assert text.count("jax 0.10.2 jaxlib 0.10.1 platform cpu") == text.count("packing exact") == 12
     words = "python 'my experiment.py' config.py --run.steps 12 --model.width '8 & 9' --run.seed 5"
     assert f"command, to train it alone {words} identity" in text
     bare = " ".join(" ".join(Reader(page(table, found, ())).text).split())
