@@ -149,11 +149,12 @@ def train_pack(
 
     Raises BadInput for what `train` raises it for.
     """
-    pack = Pack(program, build, configs, directories)
+    pack = Pack(program, configs)
     try:
+        pack.prepare(build, directories)
         pack.run(logs)
     except OSError as error:
-        raise not_written(error, pack.sessions[0].home) from error
+        raise not_written(error, RunDirectory(directories[0])) from error
     finally:
         for session in pack.sessions:
             session.checkpoints.close()
@@ -166,22 +167,24 @@ def train_pack(
 class Pack:
     """What the hooks of a pack share: a `Session` for each run keeps its directory, its checkpoints and its log."""
 
-    def __init__(self, program: Program, build: Build, configs: Sequence[Any], directories: Sequence[Path]):
+    def __init__(self, program: Program, configs: Sequence[Any]):
         self.program, self.configs = program, configs
         self.failed: list[str | None] = [None] * len(configs)
-        self.sessions = []
-        place = program.place
-        lineage = describe(place, {}, 0) | {"packing": program.packing, "runs": len(configs)}
-        for config, directory in zip(configs, directories, strict=True):
+        self.sessions: list[Session] = []
+
+    def prepare(self, build: Build, directories: Sequence[Path]) -> None:
+        """Check every run as `train` does, and begin its directory."""
+        place, source = self.program.place, Path(inspect.getfile(inspect.unwrap(build)))
+        lineage = describe(place, {}, 0) | {"packing": self.program.packing, "runs": len(self.configs)}
+        for config, directory in zip(self.configs, directories, strict=True):
             config.run.validate()
             experiment = build(config, place)
             check_shapes(experiment, config.run, place)
             home = RunDirectory(directory)
             data = {"train": experiment.train_data.fingerprint(), "eval": experiment.eval_data.fingerprint()}
             home.check(config, data, experiment.artefacts)
-            told = lineage | {"data": data, "seed": config.run.seed}
-            home.begin(config, told, Path(inspect.getfile(inspect.unwrap(build))), experiment.artefacts)
             self.sessions.append(Session(experiment, config.run, place, home, {}))
+            home.begin(config, lineage | {"data": data, "seed": config.run.seed}, source, experiment.artefacts)
 
     @property
     def live(self) -> list[tuple[int, Session]]:
@@ -215,12 +218,12 @@ class Pack:
             self.meter = Meter(self.record, settings.log_every, start, program.experiment.units, watch=self.watch)
             for session in self.sessions:
                 session.meter = self.meter
-            states, completed, why = fit(
+            states, completed, _ = fit(
                 program.step, states, stream, self.meter, start=start, stop=settings.steps, hooks=hooks
             )
-            if why is None:
+            if completed == settings.steps:
                 self.finish(states, completed)
-            elif why == interrupt.signal:
+            else:
                 self.each(states, lambda session, state: session.ensure_saved(state, completed))
 
     def begin(self) -> tuple[Any, int]:

@@ -129,6 +129,14 @@ def test_a_pack_goes_on_from_its_checkpoints(tmp_path, monkeypatch):
         run_pack(IMAGES, configs, tmp_path, "mapped")
 
 
+def test_a_pack_that_cannot_begin_lets_go_of_its_directories(tmp_path):
+    configs = three(PERCEPTRON)[:2]
+    assert run_alone(IMAGES, at(PERCEPTRON, 7, 0.01, steps=1), tmp_path / "run1") is None
+    with pytest.raises(BadInput, match="run1 holds a run of another config"):
+        run_pack(IMAGES, configs, tmp_path, "mapped")
+    assert run_alone(IMAGES, configs[0], tmp_path / "run0") is None
+
+
 def test_a_signal_saves_every_run(tmp_path, monkeypatch):
     class Stopped(pack_module.Interrupt):
         def __enter__(self):
