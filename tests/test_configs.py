@@ -47,7 +47,7 @@ IMAGES = {
     "--model.stages 1 1 1 --model.classes 10 --model.width 8 --model.no-zero-residual --optim.peak 0.1",
 }
 
-SLOW = ("inception_imagenet", "vit_s16_imagenet")  # deep, and RandAugment at full size: they compile for long
+SLOW = ("inception_imagenet", "vit_s16_imagenet", "resnet50_imagenet", "resnet18_cifar10", "vit_cifar10", "llama_1b")
 
 
 def language_words(name, tmp_path):

@@ -14,7 +14,9 @@ TINY = (
 )
 
 
-@pytest.fixture(scope="module", params=["local", "mesh", "pmap"])
+@pytest.fixture(
+    scope="module", params=["local", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mesh", "pmap"))]
+)
 def whole(request, tmp_path_factory):
     """20 updates and a checkpoint after each."""
     words = [*SHORT, *TINY, "--place.kind", request.param, "--data.eval-batch", "40"]

@@ -22,7 +22,7 @@ def local(tmp_path_factory):
     [
         ["--place.kind", "pmap"],
         ["--place.kind", "mesh", "--place.fsdp", "2"],
-        ["--place.kind", "mesh", "--run.accumulate", "2"],
+        pytest.param(["--place.kind", "mesh", "--run.accumulate", "2"], marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )

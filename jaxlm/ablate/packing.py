@@ -20,7 +20,9 @@ from jaxlm.train.pack import Program, Stacked, stack, unstack
 Asked = Literal["auto", "alone", "unrolled", "mapped", "vmapped"]
 EXACT, VMAPPED = "exact", "vmapped"  # what an identity knows of packings: runs keep their bits, or they do not
 EXACT_PACKINGS: tuple[Packing, ...] = ("mapped", "unrolled")
-UPDATES = 3  # of a trial
+UPDATES = 2  # of a trial, at each of its places
+PLACES = 4  # of a run at which a trial looks: a schedule may round otherwise at one update and alike at all others
+TIMED = 6  # updates whose times are compared
 SHARE = 0.6  # of the free memory that a pack may take
 MOST_UNROLLED = 8  # runs: compile time grows with them
 DISPATCH = 5e-3  # seconds; where an update takes longer, an exact packing has nothing to gain
@@ -61,8 +63,8 @@ def choose(build: Build, configs: Sequence[Any], asked: Asked) -> Choice:
         found = trial.of(asked)
         if found.deviation and asked != VMAPPED:
             raise BadInput(
-                f"--packing {asked}: its runs differ from runs alone, here by {found.deviation:.1g} after {UPDATES} "
-                "updates: take --packing auto, or vmapped where that does not matter"
+                f"--packing {asked}: its runs differ from runs alone, here by {found.deviation:.1g} in a "
+                "few updates: take --packing auto, or vmapped where that does not matter"
             )
         return found
     best, seconds = alone, trial.seconds_alone()
@@ -114,21 +116,31 @@ class Trial:
         """Send a batch to the device."""
         return self.place.put(batch)
 
+    @property
+    def places(self) -> list[int]:
+        """The updates at which the trial begins anew, from the first on to the last ones of a run."""
+        last = max(0, self.configs[0].run.steps - UPDATES)
+        return sorted({last * place // (PLACES - 1) for place in range(PLACES)})
+
     def packed(self, program: Program, width: int) -> Any:
         """States after the trial, with the metrics on the way and one batch of evaluation: a list, a run each."""
-        states = stack([self.lead.begin(config) for config in self.configs[:width]])
         data, found = Stacked(self.data[:width]), []
-        for update in range(UPDATES):
-            states, metrics = program.step(states, self.put(data[update]))
-            found.append(metrics)
+        states = stack([self.lead.begin(config) for config in self.configs[:width]])
+        for place in self.places:
+            states = counted_from(states, place)
+            for update in range(UPDATES):
+                states, metrics = program.step(states, self.put(data[place + update]))
+                found.append(metrics)
         return unstack((states, found, program.evaluate(states, self.put(self.experiment.eval_data[0]))))
 
     def alone(self, run: int) -> Any:
         """The same of one run by itself."""
         state, found = self.lead.begin(self.configs[run]), []
-        for update in range(UPDATES):
-            state, metrics = self.step(state, self.put(self.data[run][update]))
-            found.append(metrics)
+        for place in self.places:
+            state = counted_from(state, place)
+            for update in range(UPDATES):
+                state, metrics = self.step(state, self.put(self.data[run][place + update]))
+                found.append(metrics)
         return state, found, self.evaluate(state, self.put(self.experiment.eval_data[0]))
 
     def deviation(self, program: Program, width: int) -> float:
@@ -152,12 +164,22 @@ class Trial:
     def _time(self, step: Any, state: Any, data: Any) -> float:
         """The median of a few updates, each with the way of its batch and of its metrics."""
         times = []
-        for update in range(2 * UPDATES + 1):
+        for update in range(TIMED + 1):
             began = time.perf_counter()
             state, metrics = step(state, self.put(data[update]))
             jax.device_get(metrics)
             times.append(time.perf_counter() - began)
         return statistics.median(times[1:])
+
+
+def counted_from(state: Any, update: int) -> Any:
+    """A state, or several, whose counts of updates say that so many are completed."""
+
+    def one(path: Any, leaf: Any) -> Any:
+        name = jax.tree_util.keystr(path[-1:], simple=True)
+        return jnp.full_like(leaf, update) if name in ("step", "count") else leaf
+
+    return jax.tree_util.tree_map_with_path(one, state)
 
 
 def same_bits(one: Any, other: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxlm.ablate.arms import Arm
 from jaxlm.ablate.forms import FORMS
-from jaxlm.ablate.packing import EXACT, UPDATES, VMAPPED
+from jaxlm.ablate.packing import EXACT, PLACES, UPDATES, VMAPPED
 from jaxlm.ablate.page import page
 from jaxlm.ablate.record import Record, value_of, write_atomic
 from jaxlm.ablate.statistics import DRAWS, MOST_EXACT, compare, holm, is_significant, summarise
@@ -61,7 +61,7 @@ def _kept(kept: Mapping[str, int]) -> str:
 def _vmapped(deviation: float) -> str:
     return (
         "Runs were vmapped: they have not the bits of runs alone. A parameter or a metric differed by up to "
-        f"{deviation:.1g} of its largest entry after {UPDATES} updates."
+        f"{deviation:.1g} of its largest entry in the {UPDATES * PLACES} updates of a trial."
     )
 
 

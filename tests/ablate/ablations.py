@@ -26,7 +26,7 @@ config = Config(
     model=MLP(classes=10, hidden=(16,)),
     data=Digits(batch=32, eval_batch=360),
     loss=Classification(),
-    optim=AdamW(peak=1e-2, warmup=2),
+    optim=AdamW(peak=1e-2, warmup=2, shape="constant"),
     run=Run(steps=12, seed=5, log_every=1, eval_every=6, save_every=4, skip_limit=1, metric="eval/accuracy",
             maximize=True),
 )

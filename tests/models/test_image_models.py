@@ -38,7 +38,9 @@ MODELS = {
 DROPPING = {
     name: MODELS[name].clone(dropout=0.5) for name in ("mlp", "cnn", "vgg", "vgg small", "inception", "vit", "vit mean")
 }
-every_model = pytest.mark.parametrize("name", MODELS)
+every_model = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "inception" else ()) for name in MODELS]
+)
 
 
 def images(model, batch=4, seed=1):

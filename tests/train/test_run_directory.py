@@ -13,7 +13,7 @@ from jaxlm.errors import BadInput
 from jaxlm.models.gpt import GPT
 from jaxlm.optim import AdamW
 from jaxlm.train import Config, Run
-from jaxlm.train.run_directory import RunDirectory, default_directory, identity
+from jaxlm.train.run_directory import RunDirectory, default_directory, identity, since_best
 
 CONFIG = Config(model=GPT(vocab=9, depth=1, width=8, heads=2, context=8), data=Text(), optim=AdamW())
 DATA = {"train": "abc"}
@@ -113,12 +113,12 @@ def test_what_a_killed_begin_leaves_is_told_from_a_folder_of_the_user(tmp_path):
 
 def test_evaluations_since_the_best_are_counted(home):
     run = Run(metric="eval/loss")
-    assert home.since_best(run) == -1
+    assert since_best(home.metrics(), run) == -1
     for step, (loss, since) in enumerate(((2.0, 0), (1.0, 0), (1.0, 1), (float("nan"), 1), (3.0, 2), (0.5, 0))):
         home.append_metrics(step, {"eval/loss": loss})
         home.append_metrics(step, {"train/loss": 0.0})
-        assert home.since_best(run) == since
-    assert home.since_best(replace(run, maximize=True)) == 1
+        assert since_best(home.metrics(), run) == since
+    assert since_best(home.metrics(), replace(run, maximize=True)) == 1
 
 
 def test_a_second_process_in_the_same_directory_is_refused(home):
