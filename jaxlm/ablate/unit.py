@@ -1,6 +1,9 @@
 """Plan a cell, and run a unit: the cells that share one program. Each leaves an ordinary run directory."""
 
 import contextlib
+import io
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +12,10 @@ from jaxlm.ablate.arms import BASE, Arm
 from jaxlm.ablate.board import Board
 from jaxlm.ablate.cell import Cell, identity_parts, settings
 from jaxlm.ablate.packing import Asked, choose
-from jaxlm.ablate.record import Record, is_complete, read_record, write_record
+from jaxlm.ablate.record import Record, curves, is_complete, read_record, write_record
 from jaxlm.errors import BadInput
 from jaxlm.train import train
-from jaxlm.train.checkpoint import Checkpoints
+from jaxlm.train.checkpoint import Checkpoints, digests
 from jaxlm.train.experiment import Build
 from jaxlm.train.main import Stop
 from jaxlm.train.pack import Program, program_digest, sharing, train_pack
@@ -88,7 +91,13 @@ def run_together(build: Build, cells: Unit, home: Path, board: Board | None) -> 
         part = cells[start : start + choice.width]
         if board is not None:
             board.began(part)
-        yield part, run_pack(shared, choice.program, part, home, choice.deviation)
+        records = run_pack(shared, choice.program, part, home, choice.deviation)
+        if records is None:
+            if board is not None:
+                board.say("a run of the pack has other bits than alone: its cells are trained anew, one after another")
+            yield from run_alone(shared, part, home, board)
+        else:
+            yield part, records
 
 
 def run_alone(build: Build, cells: Unit, home: Path, board: Board | None) -> Iterator[tuple[Unit, list[Record]]]:
@@ -99,8 +108,11 @@ def run_alone(build: Build, cells: Unit, home: Path, board: Board | None) -> Ite
         yield [cell], [run_cell(build, cell, folder_of(home, cell))]
 
 
-def run_pack(build: Build, program: Program, cells: Unit, home: Path, deviation: float) -> list[Record]:
-    """Train cells in one program and write their records; cells that cannot begin together are run alone."""
+def run_pack(build: Build, program: Program, cells: Unit, home: Path, deviation: float) -> list[Record] | None:
+    """Train cells in one program and write their records; cells that cannot begin together are run alone.
+
+    None, and nothing is left of them, where the packing was thought to be exact and is not: see `is_exact`.
+    """
     folders = [folder_of(home, cell) for cell in cells]
     (home / "cells").mkdir(exist_ok=True)
     try:
@@ -114,7 +126,32 @@ def run_pack(build: Build, program: Program, cells: Unit, home: Path, deviation:
     ended = list(zip(cells, folders, ends, strict=True))
     if any(why is None and not is_complete(RunDirectory(folder), cell.config.run) for cell, folder, why in ended):
         raise KeyboardInterrupt
+    whole = next(((cell, folder) for cell, folder, why in ended if why is None), None)
+    if not deviation and whole is not None and not is_exact(build, *whole):
+        for folder in folders:
+            shutil.rmtree(folder)
+        return None
     return [write_record(folder, cell, why, deviation=deviation) for cell, folder, why in ended]
+
+
+def is_exact(build: Build, cell: Cell, folder: Path) -> bool:
+    """Whether a packed run has every bit of its metrics and of its final state when it is trained alone.
+
+    A trial is short, and a program that rounds otherwise once in a thousand updates passes it: so one run of every pack
+    is trained again.
+    """
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".again-") as scratch:
+        alone = Path(scratch) / "run"
+        with contextlib.redirect_stdout(io.StringIO()):
+            train(build, cell.config, alone)
+        return outcome(alone) == outcome(folder)
+
+
+def outcome(folder: Path) -> tuple[Any, Any]:
+    """The metrics of a run, times left out, and the digests of its newest state."""
+    home = RunDirectory(folder)
+    checkpoints = Checkpoints(home.checkpoints)
+    return curves(home), digests(checkpoints.restore_raw(checkpoints.steps()[-1]))
 
 
 def run_cell(build: Build, cell: Cell, folder: Path, stop: Stop | None = None) -> Record:

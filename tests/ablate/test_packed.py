@@ -6,7 +6,7 @@ import json
 import pytest
 from ablations import CONFIG, EXPERIMENT, command, jaxlm, records, tables
 
-from jaxlm.ablate import packing
+from jaxlm.ablate import packing, unit
 from jaxlm.ablate.packing import Trial, choose, free_memory
 from jaxlm.ablate.unit import units
 from jaxlm.errors import BadInput
@@ -34,6 +34,23 @@ def test_a_packed_table_has_the_bytes_of_the_one_made_alone(made, config, tmp_pa
     alone = records(made[0])
     for key, record in records(tmp_path / "packed").items():
         assert record == alone[key]
+
+
+def test_a_pack_that_is_not_exact_after_all_is_trained_anew_alone(made, config, tmp_path, monkeypatch):
+    monkeypatch.setattr(unit, "is_exact", lambda build, cell, folder: False)
+    code, out, err = jaxlm(*command(config, tmp_path / "packed", "--packing", "mapped"))
+    assert (code, err) == (0, "")
+    assert "a run of the pack has other bits than alone: its cells are trained anew" in out
+    assert tables(tmp_path / "packed") == tables(made[0])
+
+
+def test_a_run_is_compared_with_itself_alone(made, base):
+    folder = next(made[0].glob("cells/base-seed5-*/"))
+    cell = FakeCell(dataclasses.replace(base, run=dataclasses.replace(base.run, seed=5)))
+    assert unit.is_exact(BUILD, cell, folder)
+    other = FakeCell(dataclasses.replace(base, optim=dataclasses.replace(base.optim, peak=1.001e-2)))
+    assert not unit.is_exact(BUILD, other, folder)
+    assert not list(folder.parent.glob(".again-*"))
 
 
 @pytest.mark.slow

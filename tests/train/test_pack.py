@@ -22,10 +22,10 @@ from jaxlm.parallel import Place
 from jaxlm.train import Config, Run, Start, train
 from jaxlm.train import pack as pack_module
 from jaxlm.train.checkpoint import Checkpoints
-from jaxlm.train.config import load, load_module, override
+from jaxlm.train.config import load_module
 from jaxlm.train.pack import Pack, Program, program_digest, train_pack
 from test_resume import records
-from whole_path import ROOT, final_bits, shrunk
+from whole_path import ROOT, final_bits
 
 IMAGES = load_module(ROOT / "experiments" / "image_classification.py").build
 LANGUAGE = load_module(ROOT / "experiments" / "language_model.py").build
@@ -97,16 +97,6 @@ def test_a_packed_image_run_is_the_run_alone(config, packing, tmp_path):
         assert_same(directory, tmp_path / "alone" / directory.name)
     session = json.loads((directories[0] / "lineage.json").read_text())["sessions"][-1]
     assert (session["packing"], session["runs"]) == (packing, len(configs))
-
-
-@pytest.mark.slow
-def test_a_packed_transformer_is_the_run_alone(tmp_path):
-    config = override(load(ROOT / "configs" / "gpt_stdlib.py"), [*shrunk(), "--run.steps", "10"])
-    configs = [at(config, seed, peak) for seed, peak in ((0, 1e-3), (3, 1e-2))]
-    directories, failed = run_pack(LANGUAGE, configs, tmp_path, "mapped")
-    assert failed == [None, None]
-    assert run_alone(LANGUAGE, configs[1], tmp_path / "alone") is None
-    assert_same(directories[1], tmp_path / "alone")
 
 
 def test_a_run_that_diverges_ends_alone_as_it_would_by_itself(tmp_path):
