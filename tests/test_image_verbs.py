@@ -289,6 +289,7 @@ def test_a_run_that_gets_no_better_stops_early_and_keeps_its_best_checkpoint(tmp
     assert Checkpoints(home.checkpoints).steps()[-1] == end + 2
 
 
+@pytest.mark.slow
 def test_folds_whose_metric_cannot_improve_stop_early(tmp_path):
     words = (*EARLY, "--model.norm", "none", "--optim.peak", "0", "--run.patience", "2")
     code, out, _ = jaxlm(*FOLDS[:-1], 2, "--directory", tmp_path / "folds", *words)

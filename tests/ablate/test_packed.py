@@ -36,6 +36,7 @@ def test_a_packed_table_has_the_bytes_of_the_one_made_alone(made, config, tmp_pa
         assert record == alone[key]
 
 
+@pytest.mark.slow
 def test_a_pack_that_is_not_exact_after_all_is_trained_anew_alone(made, config, tmp_path, monkeypatch):
     monkeypatch.setattr(unit, "is_exact", lambda build, cell, folder: False)
     code, out, err = jaxlm(*command(config, tmp_path / "packed", "--packing", "mapped"))

@@ -134,7 +134,9 @@ def test_the_gradient_reaches_every_parameter(name):
         assert jnp.abs(leaf).max() > 1e-5, keys
 
 
-@pytest.mark.parametrize("name", DROPPING)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "inception" else ()) for name in DROPPING]
+)
 def test_dropout_acts_in_training_only_and_follows_its_key(name):
     model, without = DROPPING[name], MODELS[name]
     variables, x = make_variables(without), images(model)
