@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ablations import DIVERGED, EXPERIMENT, dies, jaxlm, no_training
 
-from jaxlm.ablate import run
+from jaxlm.ablate import unit
 from jaxlm.ablate.space import Choice, Range, declared, read_space, words_at
 from jaxlm.errors import BadInput
 from jaxlm.optim import SGD
@@ -208,7 +208,7 @@ def test_the_same_command_again_trains_nothing_and_fewer_trials_are_the_first_on
 @pytest.mark.slow
 def test_a_search_that_was_stopped_at_any_place_ends_with_the_same_bytes(made, config, monkeypatch, tmp_path):
     directory, words = tmp_path / "disturbed", command(config, tmp_path / "disturbed", *PRUNED)
-    append, train, begun = RunDirectory.append_metrics, run.train, []
+    append, train, begun = RunDirectory.append_metrics, unit.train, []
 
     def signalled(self, step, metrics):
         append(self, step, metrics)
@@ -227,7 +227,7 @@ def test_a_search_that_was_stopped_at_any_place_ends_with_the_same_bytes(made, c
     assert (code, records(directory)) == (130, {})
     assert out.endswith(f"stopped: the same command goes on in {directory}\n")
     with monkeypatch.context() as patch:
-        patch.setattr(run, "train", killed)
+        patch.setattr(unit, "train", killed)
         dies(*words)
     assert len(records(directory)) == 4
     victim = next(directory.glob("cells/*/cell.json"))
