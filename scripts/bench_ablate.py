@@ -117,6 +117,7 @@ def together(experiment: Path, config: Path, directory: Path, packing: Any, seed
     from jaxlm.train.config import load, load_module
 
     jax.clear_caches()
+    directory.mkdir()
     began = time.perf_counter()
     build, base, code = load_module(experiment).build, load(config), code_parts(experiment)
     cells = []

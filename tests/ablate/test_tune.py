@@ -212,7 +212,7 @@ def test_a_search_that_was_stopped_at_any_place_ends_with_the_same_bytes(made, c
 
     def signalled(self, step, metrics):
         append(self, step, metrics)
-        if step == 4:
+        if step == 4 and "eval/accuracy" not in metrics:  # once: a second signal ends the process
             os.kill(os.getpid(), signal.SIGTERM)
 
     def killed(*arguments):
