@@ -49,6 +49,10 @@ IMAGES = {
 
 SLOW = ("vit_s16_imagenet", "resnet18_cifar10", "vit_cifar10", "llama_1b", "gpt2_124m", "gpt_shakespeare_char")
 
+# Batch norm in deep networks amplifies the rounding of another compiler or chip from update to update.
+AMPLIFIED = ("inception_imagenet", "resnet50_imagenet", "resnet56_hymenoptera", "cnn_mnist", "resnet20_cifar10")
+AMPLIFIED += ("resnet20_cifar10_crops",)
+
 
 def language_words(name, tmp_path):
     """The words that shrink a config; large corpora and their tokenizers are exchanged for small real ones."""
@@ -96,7 +100,7 @@ def test_a_shrunk_config_trains_and_repeats_its_golden_losses(path, tmp_path, mo
     stored = json.loads(golden.read_text())
     if stored["fingerprint"] == fingerprint:
         assert found == stored["losses"]
-    elif image:  # batch norm amplifies the rounding of another compiler or chip from update to update
+    elif path.stem in AMPLIFIED:
         np.testing.assert_allclose(found[:2], stored["losses"][:2], rtol=1e-2)
     else:
-        np.testing.assert_allclose(found, stored["losses"], rtol=1e-5)
+        np.testing.assert_allclose(found, stored["losses"], rtol=1e-3 if image else 1e-5)

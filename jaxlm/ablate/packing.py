@@ -1,4 +1,4 @@
-"""How the runs of one program are packed: what is exact is proved by a short trial, what is fastest is measured."""
+"""How the runs of one program are packed: a short trial tells which are exact, and which is fastest."""
 
 import os
 import statistics

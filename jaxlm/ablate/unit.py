@@ -138,12 +138,19 @@ def is_exact(build: Build, cell: Cell, folder: Path) -> bool:
     """Whether a packed run has every bit of its metrics and of its final state when it is trained alone.
 
     A trial is short, and a program that rounds otherwise once in a thousand updates passes it: so one run of every pack
-    is trained again.
+    is trained again. Raises KeyboardInterrupt where a signal stopped that, and what lies with the machine.
     """
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".again-") as scratch:
         alone = Path(scratch) / "run"
-        with contextlib.redirect_stdout(io.StringIO()):
-            train(build, cell.config, alone)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                train(build, cell.config, alone)
+        except BadInput as error:
+            if OF_THE_MACHINE in str(error):
+                raise
+            return False
+        if not is_complete(RunDirectory(alone), cell.config.run):
+            raise KeyboardInterrupt
         return outcome(alone) == outcome(folder)
 
 
