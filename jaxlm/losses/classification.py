@@ -13,13 +13,15 @@ from jaxlm.errors import BadInput
 from jaxlm.steps import Calibration, Confusion, LossFn, Mean, Metrics, top_k
 
 PyTree = Any
+IMAGE = ("image",)
+TEXT = ("tokens", "segments", "types", "positions")
 
 
 class Applies(Protocol):
     """What the loss asks of a model; a Linen module does it."""
 
     def apply(self, variables: PyTree, *args: Any, **kwargs: Any) -> Any:
-        """Return logits (B, K) of images (B, H, W, C)."""
+        """Return logits (B, K) of inputs that have B rows."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,19 @@ class Classification:
     smoothing: float = 0.0
     class_weights: tuple[float, ...] = ()
 
-    def __call__(self, model: Applies) -> LossFn:
-        """The loss of a model."""
-        return classification(model, smoothing=self.smoothing, class_weights=self.class_weights)
+    def __call__(self, model: Applies, inputs: tuple[str, ...] = IMAGE) -> LossFn:
+        """The loss of a model that takes these entries of a batch (see `classification`)."""
+        return classification(model, smoothing=self.smoothing, class_weights=self.class_weights, inputs=inputs)
 
 
-def classification(model: Applies, *, smoothing: float = 0.0, class_weights: tuple[float, ...] = ()) -> LossFn:
+def classification(
+    model: Applies, *, smoothing: float = 0.0, class_weights: tuple[float, ...] = (), inputs: tuple[str, ...] = IMAGE
+) -> LossFn:
     """Cross entropy of each example's class, in nats: `-sum_k target_k log softmax(logits)_k`.
 
-    batch: "image" (B, H, W, C); "label" int32 (B,); optional "target" float32 (B, K), probabilities that stand in for
+    inputs: what the model takes of a batch: the first entry as its argument, such as "image" (B, H, W, C) or "tokens"
+      int32 (B, T), the others by their names, where the batch has them. `IMAGE` and `TEXT` are such.
+    batch: these; "label" int32 (B,); optional "target" float32 (B, K), probabilities that stand in for
     the label in the loss (soft targets, as mixing images gives); optional "mask" float32 (B,), weights of examples.
     Collections other than "params" are updated in training and only read in evaluation.
     Metrics: "loss" (nats per example, weighted); in training "accuracy" (share of examples whose label has the largest
@@ -56,14 +62,15 @@ def classification(model: Applies, *, smoothing: float = 0.0, class_weights: tup
     def loss(
         params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array, *, train: bool
     ) -> tuple[Metrics, PyTree]:
-        inputs, labels_B = {"params": params, **variables}, batch["label"]
+        weights, labels_B = {"params": params, **variables}, batch["label"]
+        layout = {name: batch[name] for name in inputs[1:] if name in batch}
         if train:
             logits_BK, changed = model.apply(
-                inputs, batch["image"], train=True, rngs={"dropout": key}, mutable=list(variables)
+                weights, batch[inputs[0]], train=True, rngs={"dropout": key}, mutable=list(variables), **layout
             )
             variables = {**variables, **changed}
         else:
-            logits_BK = model.apply(inputs, batch["image"], train=False)
+            logits_BK = model.apply(weights, batch[inputs[0]], train=False, **layout)
         logits_BK = logits_BK.astype(jnp.float32)
         if class_weights and len(class_weights) != logits_BK.shape[-1]:
             raise BadInput(
