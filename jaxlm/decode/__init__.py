@@ -1,6 +1,7 @@
-"""Sampling from models that are seen only through `init`, `apply` and `init_cache`."""
+"""Generating tokens with models that are seen only through `init`, `apply` and `init_cache`."""
 
 from jaxlm.decode.generate import generate
+from jaxlm.decode.seq2seq import greedy
 from jaxlm.decode.text import continue_text
 
-__all__ = ["continue_text", "generate"]
+__all__ = ["continue_text", "generate", "greedy"]

@@ -3,7 +3,7 @@
 B batch, P padded prompt, T new tokens, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -74,7 +74,7 @@ def generate(
         with `length` new tokens exceeds the model's context.
     """
     _check(model, prompts, length, temperature, top_k, top_p)
-    width = min(_power_of_two(max(map(len, prompts))), model.context)
+    width = min(power_of_two(max(map(len, prompts))), model.context)
     tokens_BP = np.zeros((len(prompts), width), np.int32)
     for row, prompt in enumerate(prompts):
         tokens_BP[row, width - len(prompt) :] = prompt
@@ -89,10 +89,10 @@ def generate(
         temperature,
         top_p,
         NO_STOP if stop is None else stop,
-        slots=_power_of_two(length),
+        slots=power_of_two(length),
         top_k=top_k,
     )
-    return [_until(row, stop) for row in np.asarray(new_BT)[:, :length].tolist()]
+    return [until(row, stop) for row in np.asarray(new_BT)[:, :length].tolist()]
 
 
 @partial(jax.jit, static_argnames=("model", "slots", "top_k"))
@@ -105,21 +105,49 @@ def _continue(model, variables, tokens_BP, start_B, key, length, temperature, to
         _, cache = model.apply(variables, tokens_BP[:, :-1], cache=cache)
     keys_B = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(batch))
 
+    def choose(logits_BV, step):
+        step_keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, step)
+        return sample(logits_BV, step_keys_B, temperature=temperature, top_k=top_k, top_p=top_p)
+
+    return extend(partial(model.apply, variables), cache, tokens_BP[:, -1], choose, length, stop, slots)
+
+
+def extend(
+    advance: Callable[..., tuple[jax.Array, Any]],
+    cache: Any,
+    token_B: jax.Array,
+    choose: Callable[[jax.Array, jax.Array], jax.Array],
+    length: int | jax.Array,
+    stop: int | jax.Array,
+    slots: int,
+) -> jax.Array:
+    """Feed one token at a time until `length` or until every row has stopped; new tokens [B, slots], inside of jit.
+
+    Args:
+      advance: (tokens [B, 1], cache=cache) -> (logits [B, 1, V], cache).
+      cache: what the model knows of all tokens before `token_B`.
+      token_B: the last token of each row so far.
+      choose: (logits [B, V], step) -> the next token of each row, int32 [B].
+      length: new tokens, at most `slots`.
+      stop: the token that ends a row, which is kept; what follows it means nothing. NO_STOP is none.
+      slots: room for new tokens.
+    """
+
     def unfinished(carry):
         step, _, _, _, done_B = carry
         return (step < length) & ~done_B.all()
 
-    def advance(carry):
+    def one(carry):
         step, token_B, cache, new_BT, done_B = carry
-        logits_BTV, cache = model.apply(variables, token_B[:, None], cache=cache)
-        step_keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, step)
-        token_B = sample(logits_BTV[:, -1], step_keys_B, temperature=temperature, top_k=top_k, top_p=top_p)
+        logits_BTV, cache = advance(token_B[:, None], cache=cache)
+        token_B = choose(logits_BTV[:, -1], step)
         new_BT = jax.lax.dynamic_update_slice(new_BT, token_B[:, None], (0, step))
         return step + 1, token_B, cache, new_BT, done_B | (token_B == stop)
 
+    batch = len(token_B)
     blank_BT = jnp.full((batch, slots), stop, jnp.int32)
-    carry = (jnp.int32(0), tokens_BP[:, -1], cache, blank_BT, jnp.zeros(batch, bool))
-    return jax.lax.while_loop(unfinished, advance, carry)[3]
+    carry = (jnp.int32(0), token_B, cache, blank_BT, jnp.zeros(batch, bool))
+    return jax.lax.while_loop(unfinished, one, carry)[3]
 
 
 def _check(
@@ -152,9 +180,11 @@ def _check(
         raise BadInput(f"top_p is {top_p}: it must be more than 0 and at most 1")
 
 
-def _power_of_two(at_least: int) -> int:
+def power_of_two(at_least: int) -> int:
+    """The next power of two: sizes that few programs are compiled for."""
     return 1 << (at_least - 1).bit_length()
 
 
-def _until(tokens: list[int], stop: int | None) -> list[int]:
+def until(tokens: list[int], stop: int | None) -> list[int]:
+    """What comes before the first stop."""
     return tokens[: tokens.index(stop)] if stop in tokens else tokens

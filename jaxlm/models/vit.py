@@ -27,27 +27,34 @@ class Block(Module):
     depth: int
     dropout: float
     eps: float
+    activation: Literal["gelu", "gelu_exact"]
+    qkv_bias: bool
     train: bool
 
     @nn.compact
     def __call__(self, x_BTD: jax.Array) -> jax.Array:
         """The layer, [B, T, D]."""
         drop = nn.Dropout(self.dropout, deterministic=not self.train, name="drop")
-        attention = Attention(self.heads, self.heads, self.depth, causal=False, name="attention")
+        attention = Attention(
+            self.heads, self.heads, self.depth, causal=False, qkv_bias=self.qkv_bias, name="attention"
+        )
         h_BTD, _ = attention(LayerNorm(self.eps, name="attention_norm")(x_BTD))
         x_BTD = x_BTD + drop(h_BTD)
         h_BTD = LayerNorm(self.eps, name="feed_forward_norm")(x_BTD)
-        return x_BTD + drop(FeedForward(self.hidden, self.depth, name="feed_forward")(h_BTD))
+        return x_BTD + drop(FeedForward(self.hidden, self.depth, self.activation, name="feed_forward")(h_BTD))
 
 
 class ViT(Module):
     """Images [B, H, W, channels], normalised, to logits [B, classes].
 
+    classes: 0 is no read-out: the pooled vector itself, [B, D], as pretrained encoders give it.
     patch: side of the square patches that become tokens; it divides height and width, which need not be equal. The
       learned positions belong to the size of the images that the parameters were made with.
     depth, width, heads: layers, width of the residual stream, attention heads.
-    hidden: width of the feed-forward network, by default 4 * width. Its GELU has the tanh form.
+    hidden: width of the feed-forward network, by default 4 * width.
     pool: what the last layer sees: "token", a learned class token (equation 4), or "mean", the mean of all patches.
+    representation: tanh of an affine map to the same width between pooling and read-out (section 3.1, pre-training).
+    activation: see `FeedForward`.    qkv_bias: a bias in queries, keys and values.
     dropout: rate on the embeddings and on both residual branches, in training; then an rng named "dropout" is needed.
     remat: recompute each layer in the backward pass.
     axis_name: not used: here so that every image model is placed the same way.
@@ -64,11 +71,28 @@ class ViT(Module):
     dropout: float = 0.0
     remat: bool = False
     eps: float = 1e-6
+    representation: bool = False
+    activation: Literal["gelu", "gelu_exact"] = "gelu"
+    qkv_bias: bool = True
     axis_name: str | None = None
 
-    @nn.compact
+    def setup(self) -> None:
+        """Declare what stands between pooling and logits."""
+        if self.representation:
+            self.pre_head = dense(self.width, bias=True, name="pre_head")
+        if self.classes:
+            self.head = dense(self.classes, bias=True, name="head")
+
     def __call__(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
-        """Logits of each class.
+        """Logits of each class; raises as `encode` does."""
+        x_BTD = self.encode(image_BHWC, train=train)
+        x_BD = x_BTD[:, 0] if self.pool == "token" else x_BTD.mean(1)
+        x_BD = jnp.tanh(self.pre_head(x_BD)) if self.representation else x_BD
+        return self.head(x_BD) if self.classes else x_BD
+
+    @nn.compact
+    def encode(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
+        """Vectors of the class token, where there is one, and of each patch, [B, T, D], after the last norm.
 
         Raises:
           BadInput: where the heads do not divide the width, or the patch does not divide the image.
@@ -85,14 +109,21 @@ class ViT(Module):
         x_BTD = nn.Dropout(self.dropout, deterministic=not train, name="drop")(x_BTD)
         for layer in range(self.depth):
             x_BTD = self._block(f"block_{layer}", train)(x_BTD)
-        x_BTD = LayerNorm(self.eps, name="final_norm")(x_BTD)
-        x_BD = x_BTD[:, 0] if self.pool == "token" else x_BTD.mean(1)
-        return dense(self.classes, bias=True, name="head")(x_BD)
+        return LayerNorm(self.eps, name="final_norm")(x_BTD)
 
     def _block(self, name: str, train: bool) -> Block:
         kind = nn.remat(Block) if self.remat else Block
-        hidden = self.hidden or 4 * self.width
-        return kind(self.heads, hidden, self.depth, self.dropout, self.eps, train, name=name)
+        return kind(
+            self.heads,
+            self.hidden or 4 * self.width,
+            self.depth,
+            self.dropout,
+            self.eps,
+            self.activation,
+            self.qkv_bias,
+            train,
+            name=name,
+        )
 
 
 def patches(image_BHWC: jax.Array, patch: int) -> jax.Array:

@@ -46,11 +46,10 @@ class Cache(NamedTuple):
         return self._replace(keys=keys, values=values)
 
 
-def segment_mask(segments_BT: jax.Array) -> jax.Array:
-    """Causal attention within equal segments: bool [B, 1, T, T] from int32 segment numbers."""
-    length = segments_BT.shape[1]
-    causal_TT = jnp.tril(jnp.ones((length, length), bool))
-    return (causal_TT[None] & (segments_BT[:, :, None] == segments_BT[:, None, :]))[:, None]
+def segment_mask(segments_BT: jax.Array, *, causal: bool = True) -> jax.Array:
+    """Attention within equal segments, to earlier tokens or to all: bool [B, 1, T, T] from int32 segment numbers."""
+    same_B1TT = (segments_BT[:, :, None] == segments_BT[:, None, :])[:, None]
+    return jnp.tril(same_B1TT) if causal else same_B1TT
 
 
 def attend(
@@ -60,19 +59,24 @@ def attend(
     mask_B1TS: jax.Array | None = None,
     *,
     causal: bool = True,
+    bias_1NTS: jax.Array | None = None,
+    scale: float | None = None,
 ) -> jax.Array:
     """softmax(Q K' / sqrt(H)) V per head, [B, T, N, H] (Vaswani et al. 2017, equation 1); softmax in float32.
 
     N must be a multiple of K; each key head serves N/K neighbouring query heads (Ainslie et al. 2023). Where
-    `mask_B1TS` is None, attention is causal, or else to all keys; a mask must bring its own causality.
+    `mask_B1TS` is None, attention is causal, or else to all keys; a mask must bring its own causality. `bias_1NTS` is
+    added before the softmax, and `scale` takes the place of 1 / sqrt(H).
     """
     return jax.nn.dot_product_attention(
         query_BTNH,
         key_BSKH,
         value_BSKH,
+        bias=bias_1NTS,
         mask=mask_B1TS,
+        scale=scale,
         is_causal=causal and mask_B1TS is None,
-        implementation="cudnn" if _cudnn_applies(query_BTNH, mask_B1TS) else "xla",
+        implementation="cudnn" if bias_1NTS is None and _cudnn_applies(query_BTNH, mask_B1TS) else "xla",
     )
 
 
@@ -81,7 +85,7 @@ class Attention(Module):
 
     `kv_heads` equal to `heads` is multi-head attention, fewer is grouped-query, 1 is multi-query. The fused kernel
     [D, (N + 2K) H] holds the queries first, then keys, then values. `depth` is the model's number of layers. A token
-    sees the earlier ones and itself, or all where `causal` is off; a mask replaces both.
+    sees the earlier ones and itself, or all where `causal` is off; a mask replaces both. `qkv_bias` None is as `bias`.
     """
 
     heads: int
@@ -89,6 +93,7 @@ class Attention(Module):
     depth: int
     bias: bool = True
     causal: bool = True
+    qkv_bias: bool | None = None
 
     @nn.compact
     def __call__(
@@ -103,7 +108,8 @@ class Attention(Module):
         """The attended [B, T, D], and the cache (which comes with its own mask) with the keys of layer `layer`."""
         batch, length, width = x_BTD.shape
         head_width, kv_heads = width // self.heads, self.kv_heads
-        qkv = dense((self.heads + 2 * kv_heads) * head_width, bias=self.bias, name="qkv")(x_BTD)
+        qkv_bias = self.bias if self.qkv_bias is None else self.qkv_bias
+        qkv = dense((self.heads + 2 * kv_heads) * head_width, bias=qkv_bias, name="qkv")(x_BTD)
         qkv = qkv.reshape(batch, length, self.heads + 2 * kv_heads, head_width)
         query_BTNH, key_BTKH, value_BTKH = jnp.split(qkv, (self.heads, self.heads + kv_heads), axis=2)
         if rotation is not None:

@@ -24,14 +24,15 @@ def lookup(table_VD: jax.Array, tokens_BT: jax.Array) -> jax.Array:
 
 
 class Embed(Module):
-    """A table of `vocab` vectors of `width`, read by token and, tied, by similarity."""
+    """A table of `vocab` vectors of `width`, read by token and, tied, by similarity; drawn from N(0, std^2)."""
 
     vocab: int
     width: int
+    std: float = KERNEL_STD
 
     def setup(self) -> None:
         """Declare the table."""
-        self.embedding = self.param("embedding", nn.initializers.normal(KERNEL_STD), (self.vocab, self.width))
+        self.embedding = self.param("embedding", nn.initializers.normal(self.std), (self.vocab, self.width))
 
     def __call__(self, tokens_BT: jax.Array) -> jax.Array:
         """The tokens' vectors, [B, T, D] in the table's dtype."""

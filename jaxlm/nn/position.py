@@ -1,13 +1,15 @@
-"""Where a token stands: a learned vector added to it, or a rotation of its queries and keys.
+"""Where a token stands: a learned vector, a rotation of its queries and keys, or a bias by distance.
 
-B batch, T tokens, N heads, H head width, P half of the head width, D model width, C context.
+B batch, T tokens, S keys, N heads, H head width, P half of the head width, D model width, C context.
 """
 
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlm.nn.embed import lookup
 from jaxlm.nn.linear import KERNEL_STD
@@ -53,3 +55,44 @@ def rotate(x_BTNH: jax.Array, by: Rotation) -> jax.Array:
     first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
     turned = (first * cos_BT1P - second * sin_BT1P, second * cos_BT1P + first * sin_BT1P)
     return jnp.concatenate(turned, axis=-1).astype(x_BTNH.dtype)
+
+
+class RelativePositions(Module):
+    """A learned bias on attention for each head and each bucket of distances (Raffel et al. 2020, section 2.1).
+
+    A bucket is a distance while that is small, and a range of distances, wider the farther, up to `reach`: from there
+    on all are alike. Where `bidirectional`, half of the buckets are for keys after the query; else those count as
+    being at distance 0, and a causal mask has to hide them.
+    """
+
+    heads: int
+    buckets: int
+    reach: int
+    bidirectional: bool
+    std: float = KERNEL_STD
+
+    @nn.compact
+    def __call__(self, query_T: jax.Array, key_S: jax.Array) -> jax.Array:
+        """The biases [1, N, T, S] of queries and keys at these positions, int32."""
+        table = self.param("embedding", nn.initializers.normal(self.std), (self.buckets, self.heads))
+        sides = 2 if self.bidirectional else 1
+        buckets = jnp.asarray(distance_buckets(self.buckets // sides, self.reach))
+        ahead_TS = key_S[None] - query_T[:, None]
+        behind_TS = jnp.abs(ahead_TS) if self.bidirectional else jnp.maximum(-ahead_TS, 0)
+        bucket_TS = buckets[jnp.minimum(behind_TS, self.reach)]
+        if self.bidirectional:
+            bucket_TS = bucket_TS + jnp.where(ahead_TS > 0, self.buckets // 2, 0)
+        return lookup(table, bucket_TS).transpose(2, 0, 1)[None]
+
+
+def distance_buckets(buckets: int, reach: int) -> np.ndarray:
+    """The bucket of each distance 0 .. reach, int32 [reach + 1].
+
+    Half of the buckets hold one distance each, the others grow as powers of the distance. On the host in float64,
+    because a logarithm in float32 may fall to either side where a range begins, and differs by device.
+    """
+    exact = buckets // 2
+    distance = np.arange(reach + 1)
+    power = np.log(np.maximum(distance, exact) / exact) / math.log(reach / exact)
+    far = exact + np.floor(power * (buckets - exact) + 1e-9)
+    return np.where(distance < exact, distance, np.minimum(far, buckets - 1)).astype(np.int32)

@@ -232,6 +232,18 @@ def test_pooling_to_a_grid_is_that_of_torch(shape, size):
     np.testing.assert_allclose(mean_pool_to(jnp.asarray(x), size), theirs.permute(0, 2, 3, 1).numpy(), atol=1e-5)
 
 
+def test_an_encoder_without_a_head_gives_what_the_head_would_see():
+    model = MODELS["vit"].clone(representation=True)
+    variables, x = make_variables(model), images(model)
+    hidden = np.asarray(model.apply(variables, x, method="encode"))
+    params = jax.tree.map(np.asarray, variables["params"])
+    pooled = np.tanh(hidden[:, 0] @ params["pre_head"]["kernel"] + params["pre_head"]["bias"])
+    np.testing.assert_allclose(model.clone(classes=0).apply(variables, x), pooled, atol=1e-5)
+    logits = pooled @ params["head"]["kernel"] + params["head"]["bias"]
+    np.testing.assert_allclose(forward(model, variables, x), logits, atol=1e-5)
+    assert set(jax.eval_shape(model.clone(classes=0).init, jax.random.key(0), x)["params"]) == set(params) - {"head"}
+
+
 def test_patches_are_cut_row_by_row():
     x = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
     cut = patches(jnp.asarray(x), 2)

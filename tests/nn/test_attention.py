@@ -15,12 +15,13 @@ def draw(seed, batch=2, length=7, heads=4, kv_heads=2, width=6):
     return [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
 
 
-def numpy_attention(query, key, value, mask):
+def numpy_attention(query, key, value, mask, bias=None, scale=None):
     query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
     output = np.zeros_like(query)
     group = query.shape[2] // key.shape[2]
     for b, t, n in np.ndindex(*query.shape[:3]):
-        scores = key[b, :, n // group] @ query[b, t, n] / np.sqrt(query.shape[-1])
+        scores = key[b, :, n // group] @ query[b, t, n] * (scale or query.shape[-1] ** -0.5)
+        scores += 0 if bias is None else np.asarray(bias)[0, n, t]
         weights = np.where(mask[b, t], np.exp(scores - scores.max()), 0)
         output[b, t, n] = weights @ value[b, :, n // group] / weights.sum()
     return output
@@ -36,6 +37,30 @@ def test_attention_equals_a_loop_in_numpy(seed, kv_heads):
     allowed = causal & (segments[:, :, None] == segments[:, None])
     masked = attend(query, key, value, segment_mask(jnp.asarray(segments)))
     np.testing.assert_allclose(masked, numpy_attention(query, key, value, allowed), atol=1e-5)
+
+
+def test_a_bias_and_a_scale_enter_before_the_softmax():
+    query, key, value = draw(4)
+    bias = jax.random.normal(jax.random.key(5), (1, 4, 7, 7))
+    for causal in (True, False):
+        seen = np.tril(np.ones((2, 7, 7), bool)) if causal else np.ones((2, 7, 7), bool)
+        output = attend(query, key, value, causal=causal, bias_1NTS=bias, scale=0.7)
+        np.testing.assert_allclose(output, numpy_attention(query, key, value, seen, bias, 0.7), atol=1e-5)
+
+
+def test_segments_without_causality_see_all_of_their_own():
+    segments = np.array([[1, 1, 2, 0], [3, 0, 3, 3]])
+    mask = segment_mask(jnp.asarray(segments), causal=False)[:, 0]
+    np.testing.assert_array_equal(mask, segments[:, :, None] == segments[:, None])
+
+
+def test_queries_keys_and_values_may_do_without_the_bias_of_the_output():
+    x = jnp.ones((1, 2, 4))
+    layer = Attention(heads=2, kv_heads=2, depth=1, qkv_bias=False)
+    assert {name: set(leaf) for name, leaf in layer.init(jax.random.key(0), x)["params"].items()} == {
+        "qkv": {"kernel"},
+        "output": {"kernel", "bias"},
+    }
 
 
 def test_attention_and_its_gradient_equal_torch():

@@ -1,10 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxlm.nn.position import LearnedPositions, rotate, rotation
+from jaxlm.nn.position import LearnedPositions, RelativePositions, distance_buckets, rotate, rotation
 
 
 def turned(x, position):
@@ -43,3 +44,47 @@ def test_default_positions_are_the_first_rows_of_the_table():
     layer = LearnedPositions(6, 3)
     assert jnp.array_equal(layer.apply(variables, None, 4), table[None, :4])
     assert jnp.array_equal(layer.apply(variables, jnp.array([[3, 0]]), 2), table[jnp.array([[3, 0]])])
+
+
+@settings(max_examples=50, deadline=None)
+@given(buckets=st.integers(2, 40), beyond=st.integers(1, 300))
+def test_buckets_are_exact_nearby_and_grow_by_one_constant_factor(buckets, beyond):
+    exact = buckets // 2
+    reach = exact + beyond
+    found = distance_buckets(buckets, reach)
+    assert found[:exact].tolist() == list(range(exact))
+    assert (np.diff(found) >= 0).all()
+    assert found[-1] == buckets - 1
+    for bucket in range(exact, buckets):  # where a range would begin among the real numbers
+        begin = exact * (reach / exact) ** ((bucket - exact) / (buckets - exact))
+        inside = np.arange(reach + 1) >= begin - 1e-6
+        assert (found[inside] >= bucket).all()
+        assert (found[~inside] < bucket).all()
+
+
+@pytest.mark.slow
+def test_buckets_equal_those_of_transformers():
+    pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    from transformers.models.t5.modeling_t5 import T5Attention
+
+    for buckets, reach in ((32, 128), (16, 128), (8, 10), (9, 64), (12, 100)):
+        theirs = T5Attention._relative_position_bucket(-torch.arange(reach + 1), False, buckets, reach)
+        assert distance_buckets(buckets, reach).tolist() == theirs.tolist()
+
+
+def test_relative_positions_read_the_table_by_bucket_and_side():
+    table = np.arange(8.0)[:, None] * np.array([[1.0, 10.0]])
+    query, key = np.array([0, 5]), np.array([0, 1, 4, 5, 25])
+
+    def biases(bidirectional):
+        layer = RelativePositions(heads=2, buckets=8, reach=20, bidirectional=bidirectional)
+        return np.asarray(layer.apply({"params": {"embedding": jnp.asarray(table)}}, query, key))
+
+    both, past = biases(True), biases(False)
+    assert both.shape == past.shape == (1, 2, 2, 5)
+    np.testing.assert_allclose(both[0, 1], 10 * both[0, 0])
+    one_side, all_of_it = distance_buckets(4, 20), distance_buckets(8, 20)
+    expected = [[0, 4 + one_side[1], 4 + one_side[4], 4 + one_side[5], 7], [*one_side[[5, 4, 1, 0]], 7]]
+    np.testing.assert_allclose(both[0, 0], expected)
+    np.testing.assert_allclose(past[0, 0], [[0] * 5, [*all_of_it[[5, 4, 1, 0]], 0]])
