@@ -1,15 +1,13 @@
-"""GPT-2 of transformers: `GPT2LMHeadModel` is our `GPT` with its default fields."""
+"""GPT-2 of transformers: `GPT2LMHeadModel` is our `GPT` with learned positions."""
 
 from typing import Any
 
 import numpy as np
 
-from jaxlm.errors import BadInput
-from jaxlm.hub.mapping import Row, Table, each
+from jaxlm.hub.mapping import LINEAR, Row, Table, each
 from jaxlm.hub.options import Options
 from jaxlm.models.gpt import GPT
 
-MODELS = (GPT,)
 ENCODER_LACKS = "head/"
 
 # Their Conv1D keeps [in, out], as we do, and c_attn holds queries, keys and values one after another, as ours.
@@ -33,9 +31,17 @@ ENDS = (
     Row("transformer.ln_f.weight", "final_norm/scale"),
     Row("transformer.ln_f.bias", "final_norm/bias"),
 )
+# Read from their names; the last of several of one meaning is written.
+ACTIVATIONS = {
+    "gelu_pytorch_tanh": "gelu",
+    "gelu_fast": "gelu",
+    "gelu_new": "gelu",
+    "gelu": "gelu_exact",
+    "relu": "relu",
+}
 MASKS = (r"transformer\.h\.\d+\.attn\.(masked_)?bias",)
 TIED = {"lm_head.weight": "transformer.wte.weight"}
-UNTIED = (Row("lm_head.weight", "head/kernel", (1, 0)),)
+UNTIED = (Row("lm_head.weight", "head/kernel", LINEAR),)
 
 
 def table(model: GPT) -> Table:
@@ -49,12 +55,16 @@ def example(model: GPT) -> tuple[Any, ...]:
     return (np.zeros((1, 1), np.int32),)
 
 
+def writes(model: Any) -> bool:
+    """Whether a module of ours is of this family."""
+    return isinstance(model, GPT) and model.positions == "learned"
+
+
 def from_config(options: Options) -> GPT:
     """Our module."""
     options.expect("scale_attn_weights", True)
     options.expect("scale_attn_by_inverse_layer_idx", False)
     options.expect("reorder_and_upcast_attn", False, True)  # the softmax is in float32 here, always
-    options.choose("activation_function", {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu"}, "gelu_new")
     model = GPT(
         vocab=options.take("vocab_size"),
         depth=options.take("n_layer"),
@@ -62,6 +72,7 @@ def from_config(options: Options) -> GPT:
         heads=options.take("n_head"),
         context=options.take("n_positions"),
         hidden=options.take("n_inner", None),
+        activation=options.choose("activation_function", ACTIVATIONS, "gelu_new"),
         eps=options.take("layer_norm_epsilon", 1e-5),
         tied=options.take("tie_word_embeddings", True),
         dropout=options.take("resid_pdrop", 0.1),
@@ -75,9 +86,6 @@ def from_config(options: Options) -> GPT:
 
 def to_config(model: GPT) -> dict[str, Any]:
     """Their config.json."""
-    like = GPT(vocab=model.vocab, depth=model.depth, width=model.width, heads=model.heads, context=model.context)
-    if (model.norm, model.pre_norm, model.positions, model.bias) != (like.norm, True, "learned", True):
-        raise BadInput("a GPT with these fields is no GPT-2")
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
@@ -88,7 +96,7 @@ def to_config(model: GPT) -> dict[str, Any]:
         "n_head": model.heads,
         "n_positions": model.context,
         "n_inner": model.hidden,
-        "activation_function": "gelu_new",
+        "activation_function": {ours: theirs for theirs, ours in ACTIVATIONS.items()}.get(model.activation, "gelu_new"),
         "layer_norm_epsilon": model.eps,
         "tie_word_embeddings": model.tied,
         "resid_pdrop": model.dropout,

@@ -13,13 +13,15 @@ CONFIG = "config.json"
 GENERIC = frozenset(
     """_attn_implementation_autoset _name_or_path architectures bos_token_id chunk_size_feed_forward
     decoder_start_token_id dtype eos_token_id finetuning_task forced_bos_token_id forced_eos_token_id
-    gradient_checkpointing id2label initializer_factor initializer_range is_decoder keys_to_ignore_at_inference label2id
-    model_type output_attentions output_hidden_states pad_token_id prefix problem_type return_dict sep_token_id task_specific_params tokenizer_class
-    torch_dtype transformers_version use_cache use_return_dict vocab_file""".split()
+    gradient_checkpointing id2label initializer_factor initializer_range keys_to_ignore_at_inference label2id
+    model_type output_attentions output_hidden_states pad_token_id prefix problem_type return_dict
+    sep_token_id task_specific_params tokenizer_class torch_dtype transformers_version use_cache use_return_dict
+    vocab_file""".split()
 )
-GENERIC_IF = {  # ... as long as they have these values
+GENERIC_IF: dict[str, tuple[Any, ...]] = {  # ... as long as they have these values
     "add_cross_attention": (False,),
     "cross_attention_hidden_size": (None,),
+    "is_decoder": (False,),
     "is_encoder_decoder": (False,),
     "pruned_heads": ({}, None),
     "quantization_config": (None,),

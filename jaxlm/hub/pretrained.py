@@ -1,5 +1,6 @@
 """A model with its weights, from and to a folder in Hugging Face's layout."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from importlib import import_module
@@ -16,20 +17,27 @@ from jaxlm.hub.options import CONFIG, Options
 # model_type of their config.json -> the module that translates it
 FAMILIES = {
     "gpt2": "jaxlm.hub.gpt2",
+    "llama": "jaxlm.hub.llama",
+    "mistral": "jaxlm.hub.llama",
+    "qwen2": "jaxlm.hub.llama",
 }
+
+TRAINING_ONLY = ("axis_name", "dropout", "remat", "scan")  # fields that do not change what a model computes
 
 
 class Family(Protocol):
     """What a module of one architecture offers."""
 
-    MODELS: tuple[type, ...]  # our modules that it can write
     ENCODER_LACKS: str  # regular expression, from the start of our parameters' paths: what `encode` alone does not take
+
+    def writes(self, model: Any) -> bool:
+        """Whether a module of ours is of this family."""
 
     def from_config(self, options: Options) -> Any:
         """Our module, from their config.json; BadInput on what is not computed here."""
 
     def to_config(self, model: Any) -> dict[str, Any]:
-        """Their config.json, from our module; BadInput on what theirs do not compute."""
+        """Their config.json, from our module; what theirs cannot say is left out, and found by reading it again."""
 
     def table(self, model: Any) -> Table:
         """Where the tensors lie."""
@@ -64,9 +72,15 @@ def read(folder: str | Path) -> Pretrained:
     return Pretrained(model, to_leaves(family.table(model), tensors.Tensors(folder), shapes(family, model)))
 
 
-def write(folder: str | Path, model: Any, leaves: Mapping[str, Any], family: Family) -> None:
-    """Write config.json and safetensors into a folder that is there."""
+def write(folder: str | Path, model: Any, leaves: Mapping[str, Any]) -> None:
+    """Write config.json and safetensors into a folder that is there.
+
+    Raises:
+        BadInput: a model that no architecture of theirs computes.
+    """
+    family = family_for(model)
     config = family.to_config(model)
+    _check_same(model, family.from_config(Options(config)), config["model_type"])
     tensors.write(folder, to_tensors(family.table(model), leaves))
     (Path(folder) / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 
@@ -79,6 +93,28 @@ def family_of(options: Options) -> Family:
         raise BadInput(f"{options.where} has model_type {json.dumps(kind)}, which is not known here: known are {known}")
     family: Any = import_module(FAMILIES[kind])
     return family
+
+
+def family_for(model: Any) -> Family:
+    """The module that writes a model of ours."""
+    for name in dict.fromkeys(FAMILIES.values()):
+        family: Any = import_module(name)
+        if family.writes(model):
+            return family
+    raise BadInput(f"{type(model).__name__} is no model that Hugging Face's layout is known for here")
+
+
+def _check_same(model: Any, again: Any, kind: str) -> None:
+    """Refuse a model that reads otherwise once it is written; a field that is None follows another one."""
+    for field in own_fields(type(model)):
+        mine, theirs = getattr(model, field), getattr(again, field)
+        if mine is not None and mine != theirs and field not in TRAINING_ONLY:
+            raise BadInput(f"model.{field} is {mine}, and {kind} of transformers has {theirs}: it cannot be written so")
+
+
+def own_fields(cls: Any) -> list[str]:
+    """The fields of a module, without those that Linen adds."""
+    return [field.name for field in dataclasses.fields(cls) if field.init and field.name not in ("parent", "name")]
 
 
 def shapes(family: Family, model: Any) -> dict[str, jax.ShapeDtypeStruct]:

@@ -112,10 +112,10 @@ def _shards(path: Path) -> Iterator[tuple[Path, set[str] | None]]:
         yield path, None
     elif (path / INDEX).is_file():
         places = _index(path / INDEX)
-        for file in sorted(set(places.values())):
-            if not (path / file).is_file():
-                raise BadInput(f"{path / file} is missing, which {INDEX} names: fetch it as well")
-            yield path / file, {name for name, place in places.items() if place == file}
+        for shard in sorted(set(places.values())):
+            if not (path / shard).is_file():
+                raise BadInput(f"{path / shard} is missing, which {INDEX} names: fetch it as well")
+            yield path / shard, {name for name, place in places.items() if place == shard}
     elif (path / FILE).is_file():
         yield path / FILE, None
     else:

@@ -10,69 +10,26 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm.errors import BadInput
-from jaxlm.nn.attention import Attention, Cache, segment_mask
+from jaxlm.models.block import AttentionBias, Block
+from jaxlm.nn.attention import Cache, segment_mask, window_mask
 from jaxlm.nn.embed import Embed
-from jaxlm.nn.feed_forward import FeedForward
-from jaxlm.nn.linear import dense
+from jaxlm.nn.feed_forward import Activation
+from jaxlm.nn.linear import KERNEL_STD
 from jaxlm.nn.module import Module
 from jaxlm.nn.norm import make_norm
-from jaxlm.nn.position import LearnedPositions, Rotation, rotation
-
-
-class Block(Module):
-    """One layer: x + attention(norm(x)), then x + feed_forward(norm(x)) (Radford et al. 2019, section 2.3).
-
-    Without `pre_norm`: norm(x + attention(x)), then norm(x + feed_forward(x)) (Vaswani et al. 2017, section 3.1).
-    """
-
-    heads: int
-    kv_heads: int
-    hidden: int
-    depth: int
-    norm: Literal["layer", "rms"]
-    pre_norm: bool
-    activation: Literal["gelu", "swiglu"]
-    dropout: float
-    bias: bool
-    eps: float
-    train: bool
-
-    @nn.compact
-    def __call__(
-        self,
-        carry: tuple[jax.Array, Cache | None],
-        layer: int | jax.Array,
-        mask_B1TS: jax.Array | None,
-        angles: Rotation | None,
-    ) -> tuple[tuple[jax.Array, Cache | None], None]:
-        """Carry (x [B, T, D], cache) through layer number `layer`, in the form that a scan over layers takes."""
-        x_BTD, cache = carry
-        drop = nn.Dropout(self.dropout, deterministic=not self.train, name="drop")
-        attention = Attention(self.heads, self.kv_heads, self.depth, self.bias, name="attention")
-        feed_forward = FeedForward(self.hidden, self.depth, self.activation, self.bias, name="feed_forward")
-
-        attention_norm = make_norm(self.norm, eps=self.eps, bias=self.bias, name="attention_norm")
-        feed_forward_norm = make_norm(self.norm, eps=self.eps, bias=self.bias, name="feed_forward_norm")
-
-        h_BTD = attention_norm(x_BTD) if self.pre_norm else x_BTD
-        h_BTD, cache = attention(h_BTD, mask_B1TS=mask_B1TS, rotation=angles, cache=cache, layer=layer)
-        x_BTD = x_BTD + drop(h_BTD)
-        x_BTD = x_BTD if self.pre_norm else attention_norm(x_BTD)
-        h_BTD = feed_forward_norm(x_BTD) if self.pre_norm else x_BTD
-        x_BTD = x_BTD + drop(feed_forward(h_BTD))
-        x_BTD = x_BTD if self.pre_norm else feed_forward_norm(x_BTD)
-        return (x_BTD, cache), None
+from jaxlm.nn.position import LearnedPositions, RotaryScaling, Rotation, positions_within, rotation
 
 
 class GPT(Module):
     """A decoder-only transformer; the module is its own config, and every field is a plain value.
 
     Fields: `vocab` tokens, `depth` layers, `width` of the residual stream, `heads` query heads, `context` the longest
-    sequence; `kv_heads` (None: as many as heads), `norm`, `pre_norm` (see `Block`), `activation`, `positions`, `hidden`
-    width of the feed-forward network (None: 4 * width), `dropout` on the embeddings and on both residual branches,
-    `bias` in the affine maps and in LayerNorm, `tied` read-out, `remat` (recompute each layer in the backward pass),
-    `scan` (one compiled layer looped over stacked parameters: compiles faster, steps slower on a CPU), `eps` of the
-    norms, `rotary_base`.
+    sequence; `kv_heads` (None: as many as heads), `head_width` (None: width / heads), `norm`, `pre_norm` (see `Block`),
+    `activation`, `positions`, `hidden` width of the feed-forward network (None: 4 * width), `dropout` on the embeddings
+    and on both residual branches, `bias` in the affine maps and in LayerNorm, `attention_bias` of which maps of
+    attention (None: as `bias`), `tied` read-out, `window` of tokens that attention sees (None: all), `remat` (recompute
+    each layer in the backward pass), `scan` (one compiled layer looped over stacked parameters: compiles faster, steps
+    slower on a CPU), `eps` of the norms, `rotary_base`, `rotary_scaling`.
 
     There is no dtype: the computation follows the parameters' dtype, with the statistics of norms and the softmax in
     float32. Cast the parameters to compute in bfloat16.
@@ -86,7 +43,7 @@ class GPT(Module):
     kv_heads: int | None = None
     norm: Literal["layer", "rms"] = "layer"
     pre_norm: bool = True
-    activation: Literal["gelu", "swiglu"] = "gelu"
+    activation: Activation = "gelu"
     positions: Literal["learned", "rotary"] = "learned"
     hidden: int | None = None
     dropout: float = 0.0
@@ -96,6 +53,16 @@ class GPT(Module):
     scan: bool = False
     eps: float = 1e-5
     rotary_base: float = 10000.0
+    head_width: int | None = None
+    attention_bias: AttentionBias | None = None
+    window: int | None = None
+    rotary_scaling: RotaryScaling | None = None
+
+    def setup(self) -> None:
+        """Declare what both ends share, the token table, and the read-out."""
+        self.embed = Embed(self.vocab, self.width)
+        if not self.tied:
+            self.head = nn.Dense(self.vocab, use_bias=False, kernel_init=nn.initializers.normal(KERNEL_STD))
 
     @overload
     def __call__(
@@ -119,7 +86,6 @@ class GPT(Module):
         train: bool = False,
     ) -> tuple[jax.Array, Cache]: ...
 
-    @nn.compact
     def __call__(
         self,
         tokens_BT: jax.Array,
@@ -141,29 +107,52 @@ class GPT(Module):
         Raises:
           BadInput: on fields that contradict each other, tokens longer than `context`, a cache beside segments.
         """
+        x_BTD, cache = self._hidden(tokens_BT, segments, positions, cache, train)
+        logits_BTV = self.embed.attend(x_BTD) if self.tied else self.head(x_BTD)
+        return logits_BTV if cache is None else (logits_BTV, cache)
+
+    def encode(
+        self,
+        tokens_BT: jax.Array,
+        *,
+        segments: jax.Array | None = None,
+        positions: jax.Array | None = None,
+        train: bool = False,
+    ) -> jax.Array:
+        """What the read-out is applied to, [B, T, D]; arguments as above. A token's vector knows the earlier ones."""
+        return self._hidden(tokens_BT, segments, positions, None, train)[0]
+
+    @nn.compact
+    def _hidden(
+        self,
+        tokens_BT: jax.Array,
+        segments: jax.Array | None,
+        positions: jax.Array | None,
+        cache: Cache | None,
+        train: bool,
+    ) -> tuple[jax.Array, Cache | None]:
         self.validate()
         length = tokens_BT.shape[1]
         self._check_call(length, segments, positions, cache)
-        mask_B1TS = None
+        mask_B1TS = None if self.window is None or length <= self.window else window_mask(length, self.window)
         if cache is not None:
-            mask_B1TS, positions = cache.mask(length), cache.positions(length)
+            mask_B1TS, positions = cache.mask(length, self.window), cache.positions(length)
         elif segments is not None:
-            mask_B1TS = segment_mask(segments)
-            positions = _positions_within(segments) if positions is None else positions
+            same_B1TS = segment_mask(segments)
+            mask_B1TS = same_B1TS if mask_B1TS is None else same_B1TS & mask_B1TS
+            positions = positions_within(segments) if positions is None else positions
 
-        embed = Embed(self.vocab, self.width, name="embed")
-        x_BTD, angles = embed(tokens_BT), None
+        x_BTD, angles = self.embed(tokens_BT), None
         if self.positions == "learned":
             x_BTD = x_BTD + LearnedPositions(self.context, self.width, name="position_embed")(positions, length)
         else:
             positions = jnp.arange(length)[None] if positions is None else positions
-            angles = rotation(positions, self.width // self.heads, self.rotary_base)
+            angles = rotation(positions, self._head_width, self.rotary_base, self.rotary_scaling)
         x_BTD = nn.Dropout(self.dropout, deterministic=not train, name="drop")(x_BTD)
         x_BTD, cache = self._layers((x_BTD, cache), mask_B1TS, angles, train)
         if self.pre_norm:
             x_BTD = make_norm(self.norm, eps=self.eps, bias=self.bias, name="final_norm")(x_BTD)
-        logits_BTV = embed.attend(x_BTD) if self.tied else dense(self.vocab, bias=False, name="head")(x_BTD)
-        return logits_BTV if cache is None else (logits_BTV, cache._replace(filled=cache.filled + length))
+        return x_BTD, cache if cache is None else cache._replace(filled=cache.filled + length)
 
     def _layers(
         self,
@@ -191,6 +180,7 @@ class GPT(Module):
         return kind(
             heads=self.heads,
             kv_heads=self.kv_heads or self.heads,
+            head_width=self._head_width,
             hidden=self.hidden or 4 * self.width,
             depth=self.depth,
             norm=self.norm,
@@ -198,10 +188,19 @@ class GPT(Module):
             activation=self.activation,
             dropout=self.dropout,
             bias=self.bias,
+            attention_bias=self._attention_bias,
             eps=self.eps,
             train=train,
             name=name,
         )
+
+    @property
+    def _head_width(self) -> int:
+        return self.head_width or self.width // self.heads
+
+    @property
+    def _attention_bias(self) -> AttentionBias:
+        return self.attention_bias or ("all" if self.bias else "none")
 
     def init_cache(
         self, batch: int, length: int, dtype: jax.typing.DTypeLike = jnp.float32, start: jax.Array | None = None
@@ -211,7 +210,7 @@ class GPT(Module):
         Writing past the last slot is not detected: it would overwrite the last ones.
         """
         self.validate()
-        shape = (self.depth, batch, length, self.kv_heads or self.heads, self.width // self.heads)
+        shape = (self.depth, batch, length, self.kv_heads or self.heads, self._head_width)
         start = jnp.zeros(batch, jnp.int32) if start is None else jnp.asarray(start, jnp.int32)
         return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((), jnp.int32), start)
 
@@ -221,11 +220,11 @@ class GPT(Module):
         Raises:
           BadInput: one line that names the fields and the mend.
         """
-        for name in ("vocab", "depth", "width", "heads", "context", "kv_heads", "hidden"):
+        for name in ("vocab", "depth", "width", "heads", "context", "kv_heads", "head_width", "hidden", "window"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise BadInput(f"model.{name} is {value}: it must be at least 1")
-        if self.width % self.heads:
+        if self.head_width is None and self.width % self.heads:
             raise BadInput(
                 f"model.heads {self.heads} does not divide model.width {self.width}: "
                 f"take a width of {_nearest_multiple(self.width, self.heads)} or another number of heads"
@@ -234,10 +233,15 @@ class GPT(Module):
             raise BadInput(
                 f"model.kv_heads {self.kv_heads} does not divide model.heads {self.heads}: take one that does"
             )
-        if self.positions == "rotary" and (self.width // self.heads) % 2:
+        if self.positions == "rotary" and self._head_width % 2:
+            told = (
+                f"model.width {self.width} / model.heads {self.heads}"
+                if self.head_width is None
+                else "model.head_width"
+            )
             raise BadInput(
-                f"model.width {self.width} / model.heads {self.heads} is {self.width // self.heads}: rotary positions "
-                "need an even head width, so change one of the two or take learned positions"
+                f"{told} is {self._head_width}: rotary positions need an even head width, so change it or take learned "
+                "positions"
             )
         if not 0 <= self.dropout < 1:
             raise BadInput(f"model.dropout is {self.dropout}: it must be at least 0 and less than 1")
@@ -258,8 +262,10 @@ class GPT(Module):
         """The number of trained scalars, counted from the fields alone."""
         self.validate()
         width, hidden, bias = self.width, self.hidden or 4 * self.width, int(self.bias)
-        qkv = width + 2 * (width // self.heads) * (self.kv_heads or self.heads)
-        attention = (width + bias) * qkv + (width + bias) * width
+        inner = self._head_width * self.heads
+        qkv = inner + 2 * self._head_width * (self.kv_heads or self.heads)
+        attention = (width + int(self._attention_bias != "none")) * qkv
+        attention += (inner + int(self._attention_bias == "all")) * width
         ups = 2 if self.activation == "swiglu" else 1
         feed_forward = ups * (width + bias) * hidden + (hidden + bias) * width
         norm = width * (1 + bias) if self.norm == "layer" else width
@@ -270,20 +276,14 @@ class GPT(Module):
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of training on one token of a sequence of `length`, forward and backward.
 
-        6 N + 12 L D T (Chowdhery et al. 2022, PaLM, appendix B; Kaplan et al. 2020, section 2.1), with N the parameters
+        6 N + 12 L D T (Chowdhery et al. 2022, PaLM, appendix B; Kaplan et al. 2020, section 2.1), with D the width of
+        all heads together, and N the parameters
         less those that are only looked up (positions, and the token table where the read-out is its own matrix).
-        Attention is counted in full, without the halving that causality allows, and `remat` is not counted.
+        Attention is counted in full, without what causality and `window` spare, and `remat` is not counted.
         """
         looked_up = (0 if self.tied else self.vocab) + (self.context if self.positions == "learned" else 0)
         matrices = self.parameter_count() - looked_up * self.width
-        return 6.0 * matrices + 12.0 * self.depth * self.width * length
-
-
-def _positions_within(segments_BT: jax.Array) -> jax.Array:
-    """Positions counted from the start of each run of equal segment numbers, int32 [B, T]."""
-    index_BT = jnp.broadcast_to(jnp.arange(segments_BT.shape[1], dtype=jnp.int32)[None], segments_BT.shape)
-    begins_BT = jnp.diff(segments_BT, axis=1, prepend=segments_BT[:, :1] - 1) != 0
-    return index_BT - jax.lax.cummax(jnp.where(begins_BT, index_BT, 0), axis=1)
+        return 6.0 * matrices + 12.0 * self.depth * self.heads * self._head_width * length
 
 
 def _nearest_multiple(value: int, of: int) -> int:

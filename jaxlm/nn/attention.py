@@ -31,10 +31,13 @@ class Cache(NamedTuple):
         slots_T = self.filled + jnp.arange(tokens, dtype=jnp.int32)
         return jnp.maximum(slots_T[None] - self.start[:, None], 0)
 
-    def mask(self, tokens: int) -> jax.Array:
-        """Which slots the next `tokens` tokens may look at, bool [B, 1, T, S]: not the padding, not the future."""
+    def mask(self, tokens: int, window: int | None = None) -> jax.Array:
+        """Which slots the next `tokens` tokens may look at, bool [B, 1, T, S]: not the padding, not the future.
+
+        With a window only the last `window` of these.
+        """
         slots_S = jnp.arange(self.keys.shape[2], dtype=jnp.int32)
-        past_TS = slots_S[None] <= (self.filled + jnp.arange(tokens, dtype=jnp.int32))[:, None]
+        past_TS = _within(self.filled + jnp.arange(tokens, dtype=jnp.int32), slots_S, window)
         real_BS = slots_S[None] >= self.start[:, None]
         return past_TS[None, None] & real_BS[:, None, None]
 
@@ -44,6 +47,19 @@ class Cache(NamedTuple):
         keys = jax.lax.dynamic_update_slice(self.keys, key_BTKH[None].astype(self.keys.dtype), at)
         values = jax.lax.dynamic_update_slice(self.values, value_BTKH[None].astype(self.values.dtype), at)
         return self._replace(keys=keys, values=values)
+
+
+def window_mask(length: int, window: int) -> jax.Array:
+    """Attention to a token itself and to the `window` - 1 before it: bool [1, 1, T, T] (Jiang et al. 2023, Mistral)."""
+    index_T = jnp.arange(length, dtype=jnp.int32)
+    return _within(index_T, index_T, window)[None, None]
+
+
+def _within(query_T: jax.Array, key_S: jax.Array, window: int | None) -> jax.Array:
+    """Whether a key is at a query's place or before it, and less than `window` before it: bool [T, S]."""
+    distance_TS = query_T[:, None] - key_S[None]
+    past_TS = distance_TS >= 0
+    return past_TS if window is None else past_TS & (distance_TS < window)
 
 
 def segment_mask(segments_BT: jax.Array, *, causal: bool = True) -> jax.Array:
@@ -85,7 +101,8 @@ class Attention(Module):
 
     `kv_heads` equal to `heads` is multi-head attention, fewer is grouped-query, 1 is multi-query. The fused kernel
     [D, (N + 2K) H] holds the queries first, then keys, then values. `depth` is the model's number of layers. A token
-    sees the earlier ones and itself, or all where `causal` is off; a mask replaces both. `qkv_bias` None is as `bias`.
+    sees the earlier ones and itself, or all where `causal` is off; a mask replaces both. `qkv_bias` None is as `bias`;
+    `head_width` None is D / N.
     """
 
     heads: int
@@ -94,6 +111,7 @@ class Attention(Module):
     bias: bool = True
     causal: bool = True
     qkv_bias: bool | None = None
+    head_width: int | None = None
 
     @nn.compact
     def __call__(
@@ -107,7 +125,7 @@ class Attention(Module):
     ) -> tuple[jax.Array, Cache | None]:
         """The attended [B, T, D], and the cache (which comes with its own mask) with the keys of layer `layer`."""
         batch, length, width = x_BTD.shape
-        head_width, kv_heads = width // self.heads, self.kv_heads
+        head_width, kv_heads = self.head_width or width // self.heads, self.kv_heads
         qkv_bias = self.bias if self.qkv_bias is None else self.qkv_bias
         qkv = dense((self.heads + 2 * kv_heads) * head_width, bias=qkv_bias, name="qkv")(x_BTD)
         qkv = qkv.reshape(batch, length, self.heads + 2 * kv_heads, head_width)
@@ -120,7 +138,7 @@ class Attention(Module):
             value_BTKH = cache.values[layer].astype(query_BTNH.dtype)
         y_BTNH = attend(query_BTNH, key_BTKH, value_BTKH, mask_B1TS, causal=self.causal)
         output = dense(width, bias=self.bias, std=residual_std(self.depth), name="output")
-        return output(y_BTNH.reshape(batch, length, width)), cache
+        return output(y_BTNH.reshape(batch, length, self.heads * head_width)), cache
 
 
 def _cudnn_applies(query_BTNH: jax.Array, mask_B1TS: jax.Array | None) -> bool:

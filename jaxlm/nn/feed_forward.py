@@ -11,12 +11,15 @@ import jax
 from jaxlm.nn.linear import dense, residual_std
 from jaxlm.nn.module import Module
 
+Activation = Literal["gelu", "gelu_exact", "relu", "swiglu"]
+
 
 class FeedForward(Module):
     """Two affine maps with a non-linearity between them.
 
     "gelu": down(gelu(up(x))) with the tanh form of Hendrycks & Gimpel 2016, section 2, as GPT-2 has it;
     "gelu_exact": the same with x times the normal distribution function, as BERT and many a ViT have it;
+    "relu": down(max(0, up(x))), Vaswani et al. 2017, equation 2;
     "swiglu": down(silu(gate(x)) * up(x)), Shazeer 2020, equation 6.
 
     Takes x [B, T, D] and returns the same shape and dtype. `depth` is the model's number of layers (initialisation).
@@ -24,7 +27,7 @@ class FeedForward(Module):
 
     hidden: int
     depth: int
-    activation: Literal["gelu", "gelu_exact", "swiglu"] = "gelu"
+    activation: Activation = "gelu"
     bias: bool = True
 
     @nn.compact
@@ -33,6 +36,8 @@ class FeedForward(Module):
         up_BTF = dense(self.hidden, bias=self.bias, name="up")(x_BTD)
         if self.activation == "swiglu":
             h_BTF = jax.nn.silu(dense(self.hidden, bias=self.bias, name="gate")(x_BTD)) * up_BTF
+        elif self.activation == "relu":
+            h_BTF = jax.nn.relu(up_BTF)
         else:
             h_BTF = jax.nn.gelu(up_BTF, approximate=self.activation == "gelu")
         return dense(x_BTD.shape[-1], bias=self.bias, std=residual_std(self.depth), name="down")(h_BTF)

@@ -4,6 +4,7 @@ B batch, T tokens, S keys, N heads, H head width, P half of the head width, D mo
 """
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -31,6 +32,13 @@ class LearnedPositions(Module):
         return lookup(table_CD, positions_BT)
 
 
+def positions_within(segments_BT: jax.Array) -> jax.Array:
+    """Positions counted from the start of each run of equal segment numbers, int32 [B, T]."""
+    index_BT = jnp.broadcast_to(jnp.arange(segments_BT.shape[1], dtype=jnp.int32)[None], segments_BT.shape)
+    begins_BT = jnp.diff(segments_BT, axis=1, prepend=segments_BT[:, :1] - 1) != 0
+    return index_BT - jax.lax.cummax(jnp.where(begins_BT, index_BT, 0), axis=1)
+
+
 class Rotation(NamedTuple):
     """Cosines and sines of the rotary angles, float32 [B or 1, T, P]."""
 
@@ -38,9 +46,30 @@ class Rotation(NamedTuple):
     sin_BTP: jax.Array
 
 
-def rotation(positions_BT: jax.Array, head_width: int, base: float) -> Rotation:
+@dataclass(frozen=True)
+class RotaryScaling:
+    """Slower rotations for contexts longer than the one first trained on (Grattafiori et al. 2024, Llama 3).
+
+    A frequency that turns less than `low` times within the `original` context is divided by `factor`, one that turns
+    more than `high` times stays, and between them the two are mixed linearly in the number of turns.
+    """
+
+    factor: float = 8.0
+    low: float = 1.0
+    high: float = 4.0
+    original: int = 8192
+
+    def __call__(self, frequency_P: jax.Array) -> jax.Array:
+        """The scaled frequencies, radians a token."""
+        turns_P = self.original * frequency_P / (2 * math.pi)
+        kept_P = jnp.clip((turns_P - self.low) / (self.high - self.low), 0, 1)
+        return kept_P * frequency_P + (1 - kept_P) * frequency_P / self.factor
+
+
+def rotation(positions_BT: jax.Array, head_width: int, base: float, scaling: RotaryScaling | None = None) -> Rotation:
     """The angles position * base^(-2i/H), i < H/2 (Su et al. 2021, RoFormer, equation 15)."""
     frequency_P = base ** (-jnp.arange(0, head_width, 2, dtype=jnp.float32) / head_width)
+    frequency_P = frequency_P if scaling is None else scaling(frequency_P)
     angle_BTP = positions_BT[..., None].astype(jnp.float32) * frequency_P[None, None]
     return Rotation(jnp.cos(angle_BTP), jnp.sin(angle_BTP))
 

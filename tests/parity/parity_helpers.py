@@ -60,9 +60,8 @@ def assert_round_trip(folder, out, buffers=()):
     `buffers`: names in the folder that hold no weight, and are not written.
     """
     model, leaves = pretrained.read(folder)
-    family = pretrained.family_of(Options.read(folder))
     out.mkdir()
-    pretrained.write(out, model, leaves, family)
+    pretrained.write(out, model, leaves)
     before, after = Tensors(folder), Tensors(out)
     assert set(before) - set(after) == set(buffers)
     assert set(after) <= set(before)
