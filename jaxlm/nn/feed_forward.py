@@ -11,7 +11,8 @@ import jax
 from jaxlm.nn.linear import dense, residual_std
 from jaxlm.nn.module import Module
 
-Activation = Literal["gelu", "gelu_exact", "relu", "swiglu"]
+Pointwise = Literal["gelu", "gelu_exact", "relu"]
+Activation = Literal[Pointwise, "swiglu"]
 
 
 class FeedForward(Module):
@@ -36,8 +37,11 @@ class FeedForward(Module):
         up_BTF = dense(self.hidden, bias=self.bias, name="up")(x_BTD)
         if self.activation == "swiglu":
             h_BTF = jax.nn.silu(dense(self.hidden, bias=self.bias, name="gate")(x_BTD)) * up_BTF
-        elif self.activation == "relu":
-            h_BTF = jax.nn.relu(up_BTF)
         else:
-            h_BTF = jax.nn.gelu(up_BTF, approximate=self.activation == "gelu")
+            h_BTF = activate(up_BTF, self.activation)
         return dense(x_BTD.shape[-1], bias=self.bias, std=residual_std(self.depth), name="down")(h_BTF)
+
+
+def activate(x: jax.Array, activation: Pointwise) -> jax.Array:
+    """The non-linearity that `FeedForward` has by that name, element by element."""
+    return jax.nn.relu(x) if activation == "relu" else jax.nn.gelu(x, approximate=activation == "gelu")
