@@ -7,7 +7,7 @@ from jaxlm.data.packing import Packed
 from jaxlm.data.protocol import Batch, Data
 from jaxlm.data.text import LanguageData, Text
 from jaxlm.data.tfds_text import TfdsText
-from jaxlm.data.tokenizers import BPE, Bytes, Characters, Tokenizer, load_tokenizer
+from jaxlm.data.tokenizers import BPE, Bytes, Characters, Pretrained, Tokenizer, Words, load_tokenizer
 
 __all__ = [
     "BPE",
@@ -20,10 +20,12 @@ __all__ = [
     "InOrder",
     "LanguageData",
     "Packed",
+    "Pretrained",
     "Shuffled",
     "Text",
     "TfdsText",
     "Tokenizer",
+    "Words",
     "batches",
     "load_tokenizer",
 ]

@@ -11,7 +11,8 @@ import numpy as np
 
 from jaxlm.data.documents import Document
 from jaxlm.data.protocol import digest
-from jaxlm.data.tokenizers import BPE, AnyTokenizer, BPETokenizer, Bytes, ByteTokenizer, Characters
+from jaxlm.data.tokenizer_library import LibraryTokenizer
+from jaxlm.data.tokenizers import BPE, AnyTokenizer, Bytes, ByteTokenizer, Characters, Pretrained
 from jaxlm.data.windows import Stream
 from jaxlm.errors import BadInput
 
@@ -28,7 +29,7 @@ class Corpus:
 
 
 def build_corpus(
-    spec: Bytes | Characters | BPE, training: Sequence[Document], evaluation: Sequence[Document]
+    spec: Bytes | Characters | BPE | Pretrained, training: Sequence[Document], evaluation: Sequence[Document]
 ) -> Corpus:
     """Return the corpus; where either part has several documents the separator ends every document of both.
 
@@ -73,7 +74,7 @@ class _Part:
         if len(self.documents) == 1 and self.separator is None and isinstance(self.tokenizer, ByteTokenizer):
             self.documents[0].check()
             return Stream(self.documents[0].read(), None, key)
-        kept = size >= (SLOW if isinstance(self.tokenizer, BPETokenizer) else LARGE)
+        kept = size >= (SLOW if isinstance(self.tokenizer, LibraryTokenizer) else LARGE)
         tokens, bounds = self._kept(key) if kept else self._encoded()
         return Stream(tokens, bounds[:-1] if len(self.documents) > 1 else None, key)
 

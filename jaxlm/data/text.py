@@ -11,7 +11,7 @@ from jaxlm.data.corpus import Corpus, build_corpus
 from jaxlm.data.documents import Document, find_files, split_files
 from jaxlm.data.order import InOrder, Shuffled, Source
 from jaxlm.data.packing import Packed
-from jaxlm.data.tokenizers import BPE, AnyTokenizer, Bytes, Characters
+from jaxlm.data.tokenizers import BPE, AnyTokenizer, Bytes, Characters, Pretrained, check_vocabulary
 from jaxlm.data.windows import Stream, Windows
 from jaxlm.errors import BadInput
 
@@ -23,7 +23,7 @@ class LanguageData:
     Attributes:
         batch: rows in a training batch.
         length: tokens in a row.
-        tokenizer: `Bytes()`, `Characters()` or `BPE(path)`.
+        tokenizer: `Bytes()`, `Characters()`, `BPE(path)` or `Pretrained(folder)`.
         eval_batch: rows in an evaluation batch; None: as in training.
         segments: whether documents are kept apart ("segments" and "mask" in the batches); has no effect on a corpus
             of one document, whose training batches have neither.
@@ -32,7 +32,7 @@ class LanguageData:
 
     batch: int = 32
     length: int = 128
-    tokenizer: Bytes | Characters | BPE = field(default_factory=Bytes)
+    tokenizer: Bytes | Characters | BPE | Pretrained = field(default_factory=Bytes)
     eval_batch: int | None = None
     segments: bool = True
     pack: bool = False
@@ -87,11 +87,7 @@ class LanguageData:
                 f"rows of {self.length} tokens (data.length) are longer than the model's context of {context}: "
                 "lower the one or raise the other"
             )
-        if self.build_tokenizer().vocab > vocab:
-            raise BadInput(
-                f"the tokenizer has {self.build_tokenizer().vocab} tokens and the model's vocabulary {vocab}: "
-                f"set it to {self.build_tokenizer().vocab} (or a multiple of 64 above)"
-            )
+        check_vocabulary(self.build_tokenizer(), vocab)
         self.train()
         if self._load().evaluation is not None:
             self.eval()
