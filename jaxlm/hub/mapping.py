@@ -52,6 +52,11 @@ class Row:
         names = tuple(name.format(*index) for name in self.names)
         return Row(names, self.ours.format(*index), self.axes, self.parts, self.shape)
 
+    def under(self, theirs: str, ours: str) -> "Row":
+        """The row with more before its names and its path, as a head puts it there."""
+        names = tuple(theirs + name for name in self.names)
+        return Row(names, ours + self.ours, self.axes, self.parts, self.shape)
+
     def to_ours(self, tensors: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
         """Our leaf of that shape."""
         turned = [x if self.axes is None else x.transpose(self.axes) for x in tensors]
@@ -79,12 +84,14 @@ class Table:
     prefix: what their names begin with under a head; a file without it is read as well, and it is written.
     ignored: regular expressions of whole names that hold no weight (buffers), or nothing that the model takes.
     copies: name -> name of the row that it must equal (tied weights): checked where stored, and not written.
+    early: the last part of a name in the first files of an architecture -> what it is called now.
     """
 
     rows: tuple[Row, ...]
     prefix: str = ""
     ignored: tuple[str, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
+    early: Mapping[str, str] = field(default_factory=dict)
 
 
 def each(count: int, rows: Iterable[Row]) -> tuple[Row, ...]:
@@ -136,9 +143,13 @@ def to_tensors(table: Table, leaves: Mapping[str, Any]) -> dict[str, np.ndarray]
 
 
 def _stored_names(table: Table, tensors: Tensors) -> dict[str, str]:
-    """A tensor's name in the table -> its name in the file, which may lack the prefix."""
-    bare = not any(name.startswith(table.prefix) for name in tensors)
-    return {table.prefix + name if bare else name: name for name in tensors}
+    """A tensor's name in the table -> its name in the file, which may lack the prefix or be an early one."""
+    prefix = "" if any(name.startswith(table.prefix) for name in tensors) else table.prefix
+    found = {}
+    for name in tensors:
+        layer, dot, last = name.rpartition(".")
+        found[prefix + layer + dot + table.early.get(last, last)] = name
+    return found
 
 
 def _check_names(table: Table, stored: Mapping[str, str], tensors: Tensors) -> None:

@@ -16,6 +16,7 @@ from jaxlm.hub.options import CONFIG, Options
 
 # model_type of their config.json -> the module that translates it
 FAMILIES = {
+    "bert": "jaxlm.hub.bert",
     "gpt2": "jaxlm.hub.gpt2",
     "llama": "jaxlm.hub.llama",
     "mistral": "jaxlm.hub.llama",
@@ -108,7 +109,9 @@ def _check_same(model: Any, again: Any, kind: str) -> None:
     """Refuse a model that reads otherwise once it is written; a field that is None follows another one."""
     for field in own_fields(type(model)):
         mine, theirs = getattr(model, field), getattr(again, field)
-        if mine is not None and mine != theirs and field not in TRAINING_ONLY:
+        if field == "encoder":
+            _check_same(mine, theirs, kind)
+        elif mine is not None and mine != theirs and field not in TRAINING_ONLY:
             raise BadInput(f"model.{field} is {mine}, and {kind} of transformers has {theirs}: it cannot be written so")
 
 

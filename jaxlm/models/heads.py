@@ -56,6 +56,10 @@ class Classifier(Module):
         x_BD = nn.Dropout(self.dropout, deterministic=not train, name="drop")(x_BD)
         return dense(self.classes, bias=True, name="head")(x_BD)
 
+    def validate(self) -> None:
+        """Check the fields; raises BadInput."""
+        _validate(self.encoder, self.classes)
+
 
 class TokenClassifier(Module):
     """Each token to logits [B, T, classes]; the fields and the parameters' paths are those of `Classifier`."""
@@ -78,6 +82,10 @@ class TokenClassifier(Module):
         x_BTD = _encode(self.encoder, tokens_BT, segments, types, positions, train)
         x_BTD = nn.Dropout(self.dropout, deterministic=not train, name="drop")(x_BTD)
         return dense(self.classes, bias=True, name="head")(x_BTD)
+
+    def validate(self) -> None:
+        """Check the fields; raises BadInput."""
+        _validate(self.encoder, self.classes)
 
 
 def pool(x_BTD: jax.Array, real_BT: jax.Array, how: Literal["first", "mean", "max", "last"]) -> jax.Array:
@@ -103,3 +111,9 @@ def _encode(
     """The encoder's [B, T, D]; what is not given is not passed, since not every encoder knows all of it."""
     layout = {"segments": segments, "types": types, "positions": positions}
     return encoder.encode(tokens_BT, **{name: x for name, x in layout.items() if x is not None}, train=train)
+
+
+def _validate(encoder: Any, classes: int) -> None:
+    encoder.validate()
+    if classes < 1:
+        raise BadInput(f"model.classes is {classes}: it must be at least 1")
