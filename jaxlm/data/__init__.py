@@ -1,6 +1,7 @@
 """Sources of data as random-access batches; importing this imports NumPy and nothing heavier."""
 
 from jaxlm.data.arrays import Arrays, Examples
+from jaxlm.data.chat import Chat, Preferences
 from jaxlm.data.loader import batches
 from jaxlm.data.order import InOrder, Shuffled
 from jaxlm.data.packing import Packed
@@ -15,11 +16,13 @@ __all__ = [
     "Batch",
     "Bytes",
     "Characters",
+    "Chat",
     "Data",
     "Examples",
     "InOrder",
     "LanguageData",
     "Packed",
+    "Preferences",
     "Pretrained",
     "Shuffled",
     "Text",

@@ -98,7 +98,8 @@ class Packed:
     the slots of that size, so that a document's neighbours change and the number of rows does not.
 
     Batches: "tokens", "targets", "segments" (1, 2, ... in each row, 0 for padding), "positions" (from 0 in each
-    document), int32 [B,T], and "mask" float32 [B,T]. A document longer than a row is cut in pieces, each on its own.
+    document), int32 [B,T], and "mask" float32 [B,T], 1 on targets that count. A document longer than a row is cut in
+    pieces, each on its own.
 
     Attributes:
         stream: the documents; those of a single token have nothing to predict and are left out.
@@ -146,10 +147,15 @@ class Packed:
             "targets": self.stream.tokens[read + 1],
             "segments": np.repeat(ordinals + 1, sizes),
             "positions": within,
-            "mask": np.ones(len(within), np.float32),
+            "mask": self._weights(read + 1),
         }
         places = np.repeat(columns, sizes) + within
         return {name: self._spread(values, places, len(rows)) for name, values in cells.items()}
+
+    def _weights(self, targets: np.ndarray) -> np.ndarray:
+        """Return 1 for the tokens that count as targets, by their places in the stream; float32."""
+        counted = self.stream.counted
+        return np.ones(len(targets), np.float32) if counted is None else counted[targets].astype(np.float32)
 
     def _spread(self, values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
         """Return the values at their places in rows of zeros; float32 or int32 [B,T]."""

@@ -61,6 +61,10 @@ class LibraryTokenizer(Written):
         """Return the ids, without special tokens; int32 [tokens]."""
         return np.array(self._inner.encode(text, add_special_tokens=False).ids, np.int32)
 
+    def token(self, name: str) -> int | None:
+        """Return the id of the special token of that name, if there is one."""
+        return next((index for index, content in self._special.items() if content == name), None)
+
     def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return the ids of each text, on all cores."""
         found = self._inner.encode_batch_fast(list(texts), add_special_tokens=False)

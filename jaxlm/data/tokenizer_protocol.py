@@ -80,6 +80,10 @@ class Tokenizer(Protocol):
         """Return the text; what is no text, or no id of this tokenizer, becomes U+FFFD."""
         ...
 
+    def token(self, name: str) -> int | None:
+        """Return the id of the special token of that name, if there is one; `encode` takes its name for text."""
+        ...
+
     def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return the token ids of each text."""
         ...
@@ -121,6 +125,11 @@ class Written:
     def fingerprint(self) -> str:
         """Return the SHA-256 of `to_json()`."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def token(self, name: str) -> int | None:
+        """Return nothing: there are no special tokens."""
+        del name
+        return None
 
     def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return the token ids of each text."""

@@ -20,11 +20,13 @@ class Stream:
         tokens: integers [N], in memory or memory-mapped.
         starts: int64, ascending: where each document begins; None where the whole is one document.
         digest: SHA-256 over the content and the tokenizer.
+        counted: bool [N], which tokens count as targets where `Packed` makes the rows; None: all.
     """
 
     tokens: np.ndarray
     starts: np.ndarray | None
     digest: str
+    counted: np.ndarray | None = None
 
     def joined(self) -> "Stream":
         """Return the same tokens as one document."""
