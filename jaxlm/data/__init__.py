@@ -3,12 +3,13 @@
 from jaxlm.data.arrays import Arrays, Examples
 from jaxlm.data.chat import Chat, Preferences
 from jaxlm.data.loader import batches
+from jaxlm.data.masking import Masked
 from jaxlm.data.order import InOrder, Shuffled
 from jaxlm.data.packing import Packed
 from jaxlm.data.protocol import Batch, Data
 from jaxlm.data.text import LanguageData, Text
 from jaxlm.data.tfds_text import TfdsText
-from jaxlm.data.tokenizers import BPE, Bytes, Characters, Pretrained, Tokenizer, Words, load_tokenizer
+from jaxlm.data.tokenizers import BPE, Bytes, Characters, Pretrained, Tokenizer, WordPiece, Words, load_tokenizer
 
 __all__ = [
     "BPE",
@@ -21,6 +22,7 @@ __all__ = [
     "Examples",
     "InOrder",
     "LanguageData",
+    "Masked",
     "Packed",
     "Preferences",
     "Pretrained",
@@ -28,6 +30,7 @@ __all__ = [
     "Text",
     "TfdsText",
     "Tokenizer",
+    "WordPiece",
     "Words",
     "batches",
     "load_tokenizer",

@@ -12,7 +12,7 @@ import numpy as np
 from jaxlm.data.documents import Document
 from jaxlm.data.protocol import digest
 from jaxlm.data.tokenizer_library import LibraryTokenizer
-from jaxlm.data.tokenizers import BPE, AnyTokenizer, Bytes, ByteTokenizer, Characters, Pretrained
+from jaxlm.data.tokenizers import BPE, AnyTokenizer, Bytes, ByteTokenizer, Characters, Pretrained, WordPiece
 from jaxlm.data.windows import Stream
 from jaxlm.errors import BadInput
 
@@ -29,7 +29,9 @@ class Corpus:
 
 
 def build_corpus(
-    spec: Bytes | Characters | BPE | Pretrained, training: Sequence[Document], evaluation: Sequence[Document]
+    spec: Bytes | Characters | BPE | WordPiece | Pretrained,
+    training: Sequence[Document],
+    evaluation: Sequence[Document],
 ) -> Corpus:
     """Return the corpus; where either part has several documents the separator ends every document of both.
 

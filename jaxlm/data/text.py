@@ -11,8 +11,8 @@ from jaxlm.data.corpus import Corpus, build_corpus
 from jaxlm.data.documents import Document, find_files, split_files
 from jaxlm.data.order import InOrder, Shuffled, Source
 from jaxlm.data.packing import Packed
-from jaxlm.data.tokenizers import BPE, AnyTokenizer, Bytes, Characters, Pretrained, check_vocabulary
-from jaxlm.data.windows import Stream, Windows
+from jaxlm.data.tokenizers import BPE, AnyTokenizer, Bytes, Characters, Pretrained, WordPiece, check_vocabulary
+from jaxlm.data.windows import Windows
 from jaxlm.errors import BadInput
 
 
@@ -23,7 +23,7 @@ class LanguageData:
     Attributes:
         batch: rows in a training batch.
         length: tokens in a row.
-        tokenizer: `Bytes()`, `Characters()`, `BPE(path)` or `Pretrained(folder)`.
+        tokenizer: `Bytes()`, `Characters()`, `BPE(path)`, `WordPiece(size)` or `Pretrained(folder)`.
         eval_batch: rows in an evaluation batch; None: as in training.
         segments: whether documents are kept apart ("segments" and "mask" in the batches); has no effect on a corpus
             of one document, whose training batches have neither.
@@ -32,7 +32,7 @@ class LanguageData:
 
     batch: int = 32
     length: int = 128
-    tokenizer: Bytes | Characters | BPE | Pretrained = field(default_factory=Bytes)
+    tokenizer: Bytes | Characters | BPE | WordPiece | Pretrained = field(default_factory=Bytes)
     eval_batch: int | None = None
     segments: bool = True
     pack: bool = False
@@ -51,7 +51,7 @@ class LanguageData:
         Raises:
             BadInput: the text cannot be read, or is too short for one batch.
         """
-        return Shuffled(self._source(self._load().training, training=True), self.batch, seed)
+        return Shuffled(self.source(training=True), self.batch, seed)
 
     def eval(self) -> InOrder:
         """Return the evaluation batches: every target exactly once.
@@ -59,11 +59,8 @@ class LanguageData:
         Raises:
             BadInput: the text cannot be read, or there is none for evaluation.
         """
-        stream = self._load().evaluation
-        if stream is None:
-            raise BadInput("there is no evaluation text: raise the evaluation share or give more files")
         batch = self.batch if self.eval_batch is None else self.eval_batch
-        return InOrder(self._source(stream, training=False), batch)
+        return InOrder(self.source(training=False), batch)
 
     def example(self) -> np.ndarray:
         """Return what a model is initialised with; int32 zeros [1, length]."""
@@ -92,7 +89,12 @@ class LanguageData:
         if self._load().evaluation is not None:
             self.eval()
 
-    def _source(self, stream: Stream, training: bool) -> Source:
+    def source(self, training: bool) -> Source:
+        """Return the rows that the batches are made of; raises as `train` and `eval`."""
+        corpus = self._load()
+        stream = corpus.training if training else corpus.evaluation
+        if stream is None:
+            raise BadInput("there is no evaluation text: raise the evaluation share or give more files")
         if self.pack:
             if not self.segments:
                 raise BadInput("pack=True keeps documents apart by their segments: leave segments=True")

@@ -95,6 +95,22 @@ class LibraryTokenizer(Written):
             lengths[index] = 0 if token.special else len(token.content.encode())
         return lengths
 
+    def word_beginnings(self) -> np.ndarray:
+        """Return which tokens begin a word; bool [vocab].
+
+        In a WordPiece vocabulary those without "##". In others those with the mark of a space ("▁", "Ġ"), so that
+        what follows a word without a space, such as a comma, belongs to it.
+        """
+        begins = np.ones(self.vocab, bool)
+        model = json.loads(self.model)["model"]
+        for content, index in self._inner.get_vocab(with_added_tokens=False).items():
+            if model["type"] == "WordPiece":
+                begins[index] = not content.startswith(model["continuing_subword_prefix"])
+            else:
+                begins[index] = content.startswith(("▁", "Ġ"))
+        begins[list(self._special)] = True
+        return begins
+
 
 def _spelt(content: str) -> int:
     """Return the bytes that a token of a vocabulary that is not byte-level stands for."""

@@ -1,7 +1,8 @@
 """Text to token ids and back: the specs that stand in a config, and reading a tokenizer that a run has kept.
 
-`Bytes`, `Characters`, `Words`, `BPE` and `Pretrained` are specs. Their `build` gives a tokenizer: a value that is all
-in its JSON text, so that a run keeps it beside the weights and needs neither the corpus nor the tokenizer's files.
+`Bytes`, `Characters`, `Words`, `BPE`, `WordPiece` and `Pretrained` are specs. Their `build` gives a tokenizer: a value
+that is all in its JSON text, so that a run keeps it beside the weights and needs neither the corpus nor the tokenizer's
+files.
 """
 
 import json
@@ -28,6 +29,7 @@ __all__ = [
     "Pretrained",
     "PretrainedTokenizer",
     "Tokenizer",
+    "WordPiece",
     "WordTokenizer",
     "Words",
     "check_vocabulary",
@@ -136,6 +138,29 @@ class BPE:
             ) from None
         except (OSError, UnicodeDecodeError, BadInput) as error:
             raise BadInput(f"{path}: {error}") from error
+
+
+@dataclass(frozen=True)
+class WordPiece:
+    """Spec: pieces of the words of the training text, as BERT has them, with its special tokens.
+
+    Attributes:
+        size: ids, special tokens and single characters included.
+        lower: whether texts are lower-cased and lose their accents.
+    """
+
+    size: int = 4096
+    lower: bool = True
+
+    def build(self, training: Iterable[str]) -> PretrainedTokenizer:
+        """Return the tokenizer of these pieces of text.
+
+        Raises:
+            BadInput: no word in them, or more characters than `size` has room for.
+        """
+        from jaxlm.data.word_piece import train_word_piece
+
+        return train_word_piece(training, self.size, self.lower)
 
 
 @dataclass(frozen=True)

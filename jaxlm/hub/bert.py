@@ -68,23 +68,26 @@ ACTIVATIONS = {"gelu_pytorch_tanh": "gelu", "gelu_new": "gelu", "gelu": "gelu_ex
 
 MODEL, CLASSES, TOKEN_CLASSES = "BertModel", "BertForSequenceClassification", "BertForTokenClassification"
 MASKED_TOKENS, PRETRAINING = "BertForMaskedLM", "BertForPreTraining"
-ARCHITECTURES = (MODEL, MASKED_TOKENS, PRETRAINING, CLASSES, TOKEN_CLASSES)
+PREDICTING = (MASKED_TOKENS, PRETRAINING)
+ARCHITECTURES = (MODEL, *PREDICTING, CLASSES, TOKEN_CLASSES)
+HEADS: dict[str, tuple[Row, ...]] = {
+    MASKED_TOKENS: MASKED,
+    PRETRAINING: MASKED + NEXT_SENTENCE,
+    CLASSES: CLASSIFIER,
+    TOKEN_CLASSES: CLASSIFIER,
+}
+WITH_POOLER = (MODEL, PRETRAINING, CLASSES)
 
 
 def table(model: Any) -> Table:
     """Where the tensors lie."""
     kind, encoder = _architecture(model), _encoder(model)
-    has_pooler = kind in (MODEL, PRETRAINING, CLASSES)
-    rows = EMBEDDINGS + each(encoder.depth, LAYER) + (POOLER if has_pooler else ())
+    inner = EMBEDDINGS + each(encoder.depth, LAYER) + (POOLER if kind in WITH_POOLER else ())
     if kind == MODEL:
-        return Table(rows, ignored=(POSITIONS,), early=EARLY_NAMES)
-    rows = tuple(row.under("bert.", "encoder/") for row in rows)
-    if kind in (CLASSES, TOKEN_CLASSES):
-        ignored = (POSITIONS,) if has_pooler else (POSITIONS, OTHER_HEADS[0])
-        return Table(rows + CLASSIFIER, ignored=ignored, early=EARLY_NAMES)
-    rows += MASKED + (NEXT_SENTENCE if kind == PRETRAINING else ())
-    ignored = (POSITIONS,) if kind == PRETRAINING else (POSITIONS, *OTHER_HEADS)
-    return Table(rows, ignored=ignored, copies=TIED, early=EARLY_NAMES)
+        return Table(inner, ignored=(POSITIONS,), early=EARLY_NAMES)
+    rows = tuple(row.under("bert.", "encoder/") for row in inner) + HEADS[kind]
+    ignored = (POSITIONS,) if kind in WITH_POOLER else (POSITIONS, *OTHER_HEADS)
+    return Table(rows, ignored=ignored, copies=TIED if kind in PREDICTING else {}, early=EARLY_NAMES)
 
 
 def example(model: Any) -> tuple[Any, ...]:
