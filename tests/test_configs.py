@@ -47,7 +47,28 @@ IMAGES = {
     "--model.stages 1 1 1 --model.classes 10 --model.width 8 --model.no-zero-residual --optim.peak 0.1",
 }
 
-SLOW = ("vit_s16_imagenet", "resnet18_cifar10", "vit_cifar10", "llama_1b", "gpt2_124m", "gpt_shakespeare_char")
+TINY_LLAMA = "--model.base.depth 1 --model.base.width 16 --model.base.heads 2 --model.base.context 96 "
+TINY_LLAMA += "--model.base.vocab 300 --data.length 96 --data.batch 4 --data.overlong cut"
+TALKS = {
+    "llama_stories_lora": f"{TINY_LLAMA} --model.base.kv-heads 1 --model.base.hidden 32",
+    "llama_stories_dpo": f"{TINY_LLAMA} --model.base.kv-heads 1 --model.base.hidden 32",
+    "gpt2_lora_chat": TINY_LLAMA,
+}
+EXPERIMENTS = {
+    **dict.fromkeys(IMAGES, "image_classification.py"),
+    **dict.fromkeys(TALKS, "instruction_tuning.py"),
+    "llama_stories_dpo": "preference_tuning.py",
+}
+
+SLOW = (
+    "vit_s16_imagenet",
+    "resnet18_cifar10",
+    "vit_cifar10",
+    "llama_1b",
+    "gpt2_124m",
+    "gpt_shakespeare_char",
+    "gpt2_lora_chat",
+)
 
 # Batch norm in deep networks amplifies the rounding of another compiler or chip from update to update.
 AMPLIFIED = ("inception_imagenet", "resnet50_imagenet", "resnet56_hymenoptera", "cnn_mnist", "resnet20_cifar10")
@@ -59,12 +80,31 @@ def language_words(name, tmp_path):
     words = LANGUAGE[name]
     if "BPE" not in words:
         return words
+    rest = [word for word in words if word != "BPE"]
+    data = ["--data.name", "tiny_shakespeare", "--data.eval-split", "validation"]
+    return [*rest, *data, "--data.tokenizer.path", train_tokenizer(tmp_path), "--model.vocab", "300"]
+
+
+def train_tokenizer(tmp_path):
+    """The path of a small tokenizer.json."""
     path = tmp_path / "tokenizer.json"
     script = [sys.executable, str(ROOT / "scripts" / "train_tokenizer.py"), str(ROOT / "LICENSE")]
     subprocess.run([*script, "--vocab", "300", "--out", str(path)], check=True, capture_output=True)
-    rest = [word for word in words if word != "BPE"]
-    data = ["--data.name", "tiny_shakespeare", "--data.eval-split", "validation", "--data.tokenizer.path", str(path)]
-    return [*rest, *data, "--model.vocab", "300"]
+    return str(path)
+
+
+def talk_words(name, tmp_path):
+    """The words that shrink a config; its conversations are about what stands in the first lines of the licence."""
+    path = tmp_path / "talks.jsonl"
+    lines = [line.strip() for line in (ROOT / "LICENSE").read_text().splitlines() if line.strip()][:24]
+    with path.open("w") as file:
+        for line in lines:
+            question = {"role": "user", "content": line[:40]}
+            answers = {"chosen": "short" if len(line) < 50 else "long", "rejected": "neither"}
+            messages = [question] if "dpo" in name else [question, {"role": "assistant", "content": answers["chosen"]}]
+            file.write(json.dumps({"messages": messages, **answers}) + "\n")
+    data = ["--data.path", str(path), "--data.eval-path", str(path), "--data.tokenizer.path", train_tokenizer(tmp_path)]
+    return [*TALKS[name].split(), *SHORT, *data, "--data.template", "plain"]
 
 
 def image_words(name, tmp_path):
@@ -84,10 +124,11 @@ def config_or_slow(path):
 @pytest.mark.parametrize("path", [config_or_slow(path) for path in CONFIGS])
 def test_a_shrunk_config_trains_and_repeats_its_golden_losses(path, tmp_path, monkeypatch):
     image = path.stem in IMAGES
-    words = image_words(path.stem, tmp_path) if image else language_words(path.stem, tmp_path)
+    shrink = image_words if image else talk_words if path.stem in TALKS else language_words
+    words = shrink(path.stem, tmp_path)
     if ("TfdsText" in path.read_text() or "_mnist" in path.stem) and not os.environ.get("TFDS_DATA_DIR"):
         pytest.skip("TFDS_DATA_DIR is not set: no prepared TFDS data on this machine")
-    experiment = "image_classification.py" if image else "language_model.py"
+    experiment = EXPERIMENTS.get(path.stem, "language_model.py")
     run_main(monkeypatch, experiment, path, *words, "--run.directory", str(tmp_path / "run"))
     found = losses(tmp_path / "run")
     assert len(found) == 20

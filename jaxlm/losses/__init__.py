@@ -1,8 +1,8 @@
 """One task a file: factories of loss functions, and what is added to them."""
 
 from jaxlm.losses.classification import IMAGE, TEXT, Classification, classification
-from jaxlm.losses.dpo import dpo
+from jaxlm.losses.dpo import DPO, dpo
 from jaxlm.losses.next_token import next_token
 from jaxlm.losses.penalty import penalise
 
-__all__ = ["IMAGE", "TEXT", "Classification", "classification", "dpo", "next_token", "penalise"]
+__all__ = ["DPO", "IMAGE", "TEXT", "Classification", "classification", "dpo", "next_token", "penalise"]

@@ -3,6 +3,7 @@
 Shapes: B pairs, T tokens, V vocabulary.
 """
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
@@ -23,6 +24,28 @@ class Refers(Protocol):
 
     def apply_base(self, variables: PyTree, *args: Any, **kwargs: Any) -> Any:
         """Return those of the model that training began with."""
+
+
+@dataclass(frozen=True)
+class DPO:
+    """Spec of `dpo`; called with a model it is a loss.
+
+    beta: how much a departure from the model that training began with costs.
+    """
+
+    beta: float = 0.1
+
+    def __call__(self, model: Refers) -> LossFn:
+        """The loss of a model.
+
+        Raises BadInput where the model does not know what it was at the start, or `beta` is not positive.
+        """
+        if not hasattr(model, "apply_base"):
+            raise BadInput(
+                "preferences are relative to the model at the start: take model=Adapted(GPT(...), LoRA(...)), and "
+                'LoRA(rank=0, full=".") to train all of it'
+            )
+        return dpo(model, self.beta)
 
 
 def dpo(model: Refers, beta: float = 0.1) -> LossFn:

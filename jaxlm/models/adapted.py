@@ -67,6 +67,19 @@ class Adapted:
         return getattr(self.base, name)
 
 
+def share(model: Any, *args: Any) -> str:
+    """One line of how much of a model is trained; `args` are what its `init` takes after the key."""
+    variables = jax.eval_shape(model.init, jax.random.key(0), *args)
+    trained = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    if not isinstance(model, Adapted):
+        return f"all {trained:,} parameters are trained"
+    whole = jax.tree.leaves(jax.eval_shape(model.merged, variables)["params"])
+    frozen = sum(leaf.size for leaf in whole)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(variables["base"]))
+    portion = trained / (trained + frozen)
+    return f"{trained:,} parameters are trained ({portion:.2%}) beside {frozen:,} frozen ones in {size / 1e6:,.1f} MB"
+
+
 def _in_dtype_of(adapters: Any, params: Any) -> Any:
     """Parameters in the dtype that the adapters come in, so that casting those casts the model."""
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(adapters)]

@@ -136,12 +136,6 @@ class LoRA:
         return shape[:stack], math.prod(shape[stack : stack + inputs]), math.prod(shape[stack + inputs :])
 
 
-def share(trained: Params, base: Params) -> str:
-    """One line of how much is trained beside a frozen base."""
-    few, many = (sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (trained, base))
-    return f"{few:,} parameters are trained beside {many:,} frozen ones ({few / max(1, few + many):.2%})"
-
-
 def _lengths(weight_LIO: jax.Array) -> jax.Array:
     """The Euclidean length of every output's column, [L, O]."""
     return jnp.sqrt(jnp.square(weight_LIO).sum(-2))

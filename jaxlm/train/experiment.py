@@ -21,6 +21,7 @@ class Experiment:
     flops: floating-point operations of one update, for the utilisation of chips whose peak is known.
     learning_rate: update count -> learning rate, for telling how a changed length moves the curve.
     start: what is taken over from another run before the first update.
+    note: a line told at the start of a run, such as the share of parameters that is trained.
     preview: state -> text shown at the end of a run.
     artefacts: file name -> text kept beside the run, such as the tokenizer.
     """
@@ -34,6 +35,7 @@ class Experiment:
     flops: float | None = None
     learning_rate: Callable[[int], Any] | None = None
     start: Start = field(default_factory=Start)
+    note: str | None = None
     preview: Callable[[Any], str] | None = None
     artefacts: Mapping[str, str] = field(default_factory=dict)
 

@@ -140,6 +140,8 @@ class Session:
         self.home.truncate_metrics(start)
         self.latest = (start, self.home.evaluation_at(start))
         self.shown = [progress(stop, start), *tensorboard(self.home.path / "tensorboard", start)]
+        if self.experiment.note is not None:
+            self.say(self.experiment.note)
         try:
             with Interrupt() as interrupt:
                 return self.train(state, start, stop, interrupt)

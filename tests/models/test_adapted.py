@@ -12,10 +12,10 @@ import pytest
 from jaxlm import steps
 from jaxlm.decode import generate
 from jaxlm.losses import TEXT, classification, next_token
-from jaxlm.models.adapted import Adapted
+from jaxlm.models.adapted import Adapted, share
 from jaxlm.models.gpt import GPT
 from jaxlm.models.heads import Classifier
-from jaxlm.nn.lora import LoRA, share
+from jaxlm.nn.lora import LoRA
 from jaxlm.nn.quantise import dequantise
 from jaxlm.optim import AdamW
 from jaxlm.steps import transforms
@@ -176,6 +176,9 @@ def test_it_is_a_value():
 
 
 def test_the_share_that_is_trained_is_told():
-    assert share({"a": np.zeros((2, 5))}, {"w": np.zeros((9, 10))}) == (
-        "10 parameters are trained beside 90 frozen ones (10.00%)"
-    )
+    count = BASE.parameter_count()
+    assert share(BASE, TOKENS) == f"all {count:,} parameters are trained"
+    adapters = 2 * 2 * (8 + 24 + 8 + 8 + 8 + 32 + 32 + 8)  # rank 2, two layers: qkv, output, up, down
+    told = f"{adapters} parameters are trained ({adapters / (adapters + count):.2%}) beside {count:,} frozen ones"
+    assert share(Adapted(BASE, LoRA(rank=2)), TOKENS) == told + " in 0.0 MB"
+    assert share(Adapted(BASE, LoRA(rank=2), 4), TOKENS) == told + " in 0.0 MB"
