@@ -59,6 +59,12 @@ class Pretrained(NamedTuple):
         return nested(self.leaves)
 
 
+def is_pretrained(folder: str | Path) -> bool:
+    """Whether a folder is in Hugging Face's layout: a run has a config.json as well, and no model_type in it."""
+    path = Path(folder).expanduser() / CONFIG
+    return path.is_file() and Options.read(path.parent).peek("model_type") is not None
+
+
 def read(folder: str | Path) -> Pretrained:
     """The model of a folder that holds config.json and safetensors.
 

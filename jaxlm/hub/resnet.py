@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxlm.errors import BadInput
+from jaxlm.hub.tensors import Tensors
 
 # A layer of theirs, as a regular expression, and the same layer here. Stages are numbered from 1 there and 0 here.
 LAYERS = (
@@ -36,14 +37,7 @@ def read_resnet(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _tensors(path: str | Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        found = load_file(Path(path).expanduser())
-    except (OSError, SafetensorError) as error:
-        raise BadInput(f"{path} cannot be read as safetensors ({error})") from None
-    return {name: tensor for name, tensor in found.items() if not name.endswith("num_batches_tracked")}
+    return {name: tensor for name, tensor in Tensors(path).items() if not name.endswith("num_batches_tracked")}
 
 
 def translate(name: str, tensor: np.ndarray, path: str | Path) -> tuple[str, np.ndarray]:

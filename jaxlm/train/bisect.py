@@ -44,7 +44,7 @@ class Replay:
             self.state = self.checkpoints.restore(step, self.place.layout(self.shapes))
             return
         state = self.place.init(self.experiment.init, self.key)
-        leaves = self.experiment.start.leaves(self.shapes)
+        leaves = self.experiment.start.leaves(self.shapes, self.config.model)
         self.state = take_over(state, leaves) if leaves else state
 
     def advance(self, updates: int) -> None:

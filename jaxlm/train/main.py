@@ -71,7 +71,7 @@ def train(build: Build, config: Any, directory: str | Path, stop: Stop | None = 
     data = {"train": experiment.train_data.fingerprint(), "eval": experiment.eval_data.fingerprint()}
     before = home.check(config, data, experiment.artefacts)
     check_length(home, config.run)
-    leaves = {} if Checkpoints(home.checkpoints).steps() else experiment.start.leaves(shapes)
+    leaves = {} if Checkpoints(home.checkpoints).steps() else experiment.start.leaves(shapes, config.model)
     try:
         home.begin(
             config,

@@ -11,37 +11,42 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlm.errors import BadInput
+from jaxlm.hub import pretrained
+from jaxlm.hub.placing import placed
+from jaxlm.hub.pretrained import is_pretrained
+from jaxlm.hub.tensors import refuse_pickle
 from jaxlm.parallel import Placement
 from jaxlm.steps import evaluated
 
 Leaves = dict[str, Any]  # "params/..." and "batch_stats/..." -> array
-PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
 class Start:
     """Spec: where the parameters of a new run come from.
 
-    path: a run directory, or a .safetensors file of a ResNet in PyTorch's names; None draws all anew.
+    path: a run directory; a folder in Hugging Face's layout; or a .safetensors file of a ResNet in PyTorch's names.
+      None draws all anew.
     step: the checkpoint of that run; None is its newest. Where the run kept an average, the average is taken.
     fresh: a regular expression, searched for in the paths of parameters ("head/kernel"): these are drawn anew, such as
       the head for other classes. All others are taken, and must be there in the same shape, and no more of them.
+      None is "^head/" where the model has classes, and else nothing.
     """
 
     path: str | None = None
     step: int | None = None
-    fresh: str = "^head/"
+    fresh: str | None = None
 
-    def leaves(self, shapes: Any) -> Leaves:
-        """What is taken over into a state of these shapes; empty without a path.
+    def leaves(self, shapes: Any, model: Any) -> Leaves:
+        """What is taken over into a state of these shapes, which is of this model; empty without a path.
 
         Raises:
             BadInput: nothing to read, a pattern that is no regular expression, or leaves that do not fit.
         """
         if self.path is None:
             return {}
-        found, wanted = read_leaves(self.path, self.step), by_path(shapes)
-        fresh = self._fresh()
+        found, wanted = self._found(model), by_path(shapes)
+        fresh = self._fresh(model)
         taken = {path: found.get(path) for path in wanted if not fresh(path)}
         if not taken:
             raise BadInput(f"start.fresh {self.fresh!r} leaves nothing to take from {self.path}: narrow it")
@@ -61,25 +66,32 @@ class Start:
                 )
         return taken
 
-    def _fresh(self) -> Callable[[str], bool]:
+    def _found(self, model: Any) -> Leaves:
+        """What lies at the path, by the paths of the model."""
+        path = str(self.path)
+        return placed(pretrained.read(path), model, path) if is_pretrained(path) else read_leaves(path, self.step)
+
+    def _fresh(self, model: Any) -> Callable[[str], bool]:
+        asked = self.fresh
+        if asked is None:
+            asked = "^head/" if hasattr(model, "classes") else ""
         try:
-            pattern = re.compile(self.fresh)
+            pattern = re.compile(asked)
         except re.error as error:
             raise BadInput(f"start.fresh is {self.fresh!r}, which is no regular expression: {error}") from None
-        return lambda path: bool(self.fresh) and pattern.search(path.partition("/")[2]) is not None
+        return lambda path: bool(asked) and pattern.search(path.partition("/")[2]) is not None
 
 
 def read_leaves(path: str, step: int | None) -> Leaves:
-    """The parameters and other collections of a run or a file, by path."""
+    """The parameters and other collections of a run, a folder or a file, by path."""
+    if is_pretrained(path):
+        return pretrained.read(path).leaves
     if Path(path).suffix == ".safetensors":
         from jaxlm.hub.resnet import read_resnet
 
         return read_resnet(path)
-    if Path(path).suffix in PICKLES and not Path(path).is_dir():
-        raise BadInput(
-            f"{path} is a pickle, and reading one can run any code: convert it where you trust it, with "
-            "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'FILE.safetensors')"
-        )
+    if not Path(path).is_dir():
+        refuse_pickle(Path(path))
     from jaxlm.train.checkpoint import Checkpoints
     from jaxlm.train.run_directory import RunDirectory
 
@@ -89,19 +101,12 @@ def read_leaves(path: str, step: int | None) -> Leaves:
     if chosen is None or chosen not in checkpoints.steps():
         raise BadInput(f"{path} has no checkpoint{'' if step is None else f' at update {step}'} to start from")
     state = checkpoints.restore_raw(chosen)
-    return _flat(evaluated(state["params"], state.get("variables"), state.get("ema")))
+    return pretrained.by_path(evaluated(state["params"], state.get("variables"), state.get("ema")))
 
 
 def by_path(state: Any) -> Leaves:
     """The parameters and other collections of a state, by path."""
-    return _flat({"params": state.params, **state.variables})
-
-
-def _flat(tree: Any) -> Leaves:
-    def name(path: Any) -> str:
-        return jax.tree_util.keystr(path, simple=True, separator="/")
-
-    return {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return pretrained.by_path({"params": state.params, **state.variables})
 
 
 def take_over(state: Any, leaves: Leaves) -> Any:

@@ -119,7 +119,7 @@ def test_another_networks_file_is_refused_even_where_it_holds_all_that_is_asked_
         return steps.init(CIFAR["resnet20"], optim.SGD()(1), np.zeros((1, 32, 32, 3), np.float32), key)
 
     with pytest.raises(BadInput, match=r"has \w+/stage_0_block_3/\S+, which the model here has not"):
-        Start(path=str(tmp_path / "56.safetensors")).leaves(jax.eval_shape(init, jax.random.key(0)))
+        Start(path=str(tmp_path / "56.safetensors")).leaves(jax.eval_shape(init, jax.random.key(0)), None)
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def errors(cifar, name, count, batch, tmp_path):
         return steps.init(model, tx, data.example(), key)
 
     start = Start(path=str(cifar[1] / f"{name}.safetensors"), fresh="")
-    leaves = start.leaves(jax.eval_shape(init, jax.random.key(0)))
+    leaves = start.leaves(jax.eval_shape(init, jax.random.key(0)), None)
     state = take_over(jax.jit(init)(jax.random.key(0)), leaves)
     assert by_path(state).keys() == leaves.keys()
     evaluate = jax.jit(steps.evaluate(transforms.prepare(Classification()(model), data.prepare)))

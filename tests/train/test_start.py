@@ -10,11 +10,12 @@ from safetensors.numpy import save_file
 
 from jaxlm import optim, steps
 from jaxlm.hub.resnet import read_resnet
+from jaxlm.hub.tensors import PICKLES
 from jaxlm.models.resnet import ResNet
 from jaxlm.train.checkpoint import Checkpoints
 from jaxlm.train.main import Session
 from jaxlm.train.run_directory import RunDirectory
-from jaxlm.train.start import PICKLES, Start, by_path, take_over
+from jaxlm.train.start import Start, by_path, take_over
 from whole_path import ROOT, SHORT, final_bits, run_main, write_arrays
 
 DIGITS = ("image_classification.py", ROOT / "configs" / "cnn_digits.py")
@@ -187,7 +188,7 @@ def test_a_file_in_pytorchs_names_is_taken_leaf_by_leaf(tmp_path):
     save_file(in_pytorchs_names(leaves), tmp_path / "tiny.safetensors")
     assert_same(read_resnet(tmp_path / "tiny.safetensors"), leaves)
     start = Start(path=str(tmp_path / "tiny.safetensors"))
-    taken = start.leaves(jax.eval_shape(init, jax.random.key(0)))
+    taken = start.leaves(jax.eval_shape(init, jax.random.key(0)), BOTTLENECK)
     expected = {path: by_path(state)[path] if "/head/" in path else leaf for path, leaf in leaves.items()}
     assert taken.keys() == {path for path in leaves if "/head/" not in path}
     new = take_over(state, taken)

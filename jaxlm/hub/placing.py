@@ -1,0 +1,72 @@
+"""Pretrained leaves in the place that a model at hand has for them: under a head, or with stacked layers."""
+
+import re
+from typing import Any
+
+import numpy as np
+
+from jaxlm.errors import BadInput
+from jaxlm.hub.mapping import Leaves
+from jaxlm.hub.pretrained import Pretrained, family_for, own_fields
+
+# What may differ between the config.json of pretrained weights and that of the model that takes them: it is of training
+# alone, bounds what is given to the model, or belongs to a head of its own.
+FREE = frozenset(
+    """architectures attention_dropout attention_probs_dropout_prob attn_pdrop classifier_dropout dropout_rate
+    embd_pdrop hidden_dropout_prob id2label label2id max_position_embeddings num_labels resid_pdrop""".split()
+)
+
+
+def placed(source: Pretrained, model: Any, path: str) -> Leaves:
+    """The leaves of `source` by the paths of `model`; `path` is for messages.
+
+    Where `model` has an encoder under a head, the leaves are the encoder's, without those that only a head of theirs
+    had.
+
+    Raises:
+        BadInput: weights that were made for another function than the model's.
+    """
+    has_head = "encoder" in own_fields(type(model))
+    inner = model.encoder if has_head else model
+    _check_same_function(source.model, inner, path)
+    leaves = source.leaves
+    if has_head:
+        lacks = re.compile("params/" + f"(?:{family_for(inner).ENCODER_LACKS})")
+        kept = {name: leaf for name, leaf in leaves.items() if not lacks.match(name)}
+        leaves = {re.sub("^([^/]+)/", r"\1/encoder/", name): leaf for name, leaf in kept.items()}
+    if getattr(inner, "scan", False):
+        leaves = stacked(leaves, inner.depth)
+    return leaves
+
+
+def stacked(leaves: Leaves, depth: int) -> Leaves:
+    """Layers block_0, block_1, ... as one of them, "blocks", with a leading axis."""
+    found: Leaves = {}
+    for name, leaf in leaves.items():
+        if "/block_0/" in name:
+            layers = [leaves[name.replace("/block_0/", f"/block_{layer}/")] for layer in range(depth)]
+            found[name.replace("/block_0/", "/blocks/")] = np.stack(layers)
+        elif "/block_" not in name:
+            found[name] = leaf
+    return found
+
+
+def unrolled(leaves: Leaves) -> Leaves:
+    """`stacked` backwards."""
+    found: Leaves = {}
+    for name, leaf in leaves.items():
+        if "/blocks/" in name:
+            found |= {name.replace("/blocks/", f"/block_{layer}/"): part for layer, part in enumerate(np.asarray(leaf))}
+        else:
+            found[name] = leaf
+    return found
+
+
+def _check_same_function(theirs: Any, ours: Any, path: str) -> None:
+    there, here = family_for(theirs).to_config(theirs), family_for(ours).to_config(ours)
+    for name in ("model_type", *sorted(there.keys() | here.keys())):
+        if there.get(name) != here.get(name) and name not in FREE:
+            raise BadInput(
+                f"{path} has {name} {there.get(name)}, and the model here {here.get(name)}: take the model as "
+                "`jaxlm import` writes it, and change only what fine-tuning may"
+            )
