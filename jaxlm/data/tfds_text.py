@@ -53,21 +53,25 @@ class TfdsText(LanguageData):
         ]
         if self.feature not in texts:
             raise BadInput(f"{self.name} has no text feature {self.feature!r}: it has {', '.join(texts) or 'none'}")
-        try:
-            examples = builder.as_data_source(split=split)
-        except (KeyError, ValueError):
-            splits = ", ".join(builder.info.splits)
-            raise BadInput(f"{self.name} has no split {split!r}: it has {splits}, slices and sums of them") from None
         return [
             Document(
                 f"example {number} of {self.name} {split}", partial(np.frombuffer, example[self.feature], np.uint8)
             )
-            for number, example in enumerate(_read(examples))
+            for number, example in enumerate(read_examples(builder, self.name, split))
         ]
 
 
-def _read(examples: Any) -> Iterator[dict[str, Any]]:
-    """Yield examples, many at a call: one at a time took ten times as long."""
+def read_examples(builder: Any, name: str, split: str) -> Iterator[dict[str, Any]]:
+    """Yield the examples of a split, read many at a call: one at a time took ten times as long.
+
+    Raises:
+        BadInput: no such split.
+    """
+    try:
+        examples = builder.as_data_source(split=split)
+    except (KeyError, ValueError):
+        splits = ", ".join(builder.info.splits)
+        raise BadInput(f"{name} has no split {split!r}: it has {splits}, slices and sums of them") from None
     for start in range(0, len(examples), 4096):
         yield from examples.__getitems__(range(start, min(start + 4096, len(examples))))
 

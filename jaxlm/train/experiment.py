@@ -1,6 +1,6 @@
 """What an experiment file's `build(config, place)` returns: the pure functions that a run is made of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ class Experiment:
     note: a line told at the start of a run, such as the share of parameters that is trained.
     preview: state -> text shown at the end of a run.
     artefacts: file name -> text kept beside the run, such as the tokenizer.
+    notes: lines shown at the beginning of a session, such as what of the data was cut.
     """
 
     init: Callable[[jax.Array], Any]
@@ -38,6 +39,7 @@ class Experiment:
     note: str | None = None
     preview: Callable[[Any], str] | None = None
     artefacts: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 Build = Callable[[Any, Placement], Experiment]

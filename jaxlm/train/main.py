@@ -110,6 +110,11 @@ def check_shapes(experiment: Experiment, run: Run, place: Placement) -> Any:
     return jax.eval_shape(experiment.init, jax.random.key(run.seed))
 
 
+def shapes_of(batch: Any) -> tuple[tuple[int, ...], ...]:
+    """The shape of every array of a batch."""
+    return tuple(x.shape for x in jax.tree.leaves(batch))
+
+
 def check_length(home: RunDirectory, run: Run) -> None:
     """Raise BadInput where a run has more updates already than are asked for."""
     steps = Checkpoints(home.checkpoints).steps()
@@ -143,6 +148,8 @@ class Session:
         if self.experiment.note is not None:
             self.say(self.experiment.note)
         try:
+            for note in self.experiment.notes:
+                self.say(note)
             with Interrupt() as interrupt:
                 return self.train(state, start, stop, interrupt)
         finally:
@@ -197,7 +204,7 @@ class Session:
         self.evaluate = place.compile(experiment.evaluate, donate=False)
         if start < stop:
             first = next(grouped)
-            program = self.compile(program, state, first)
+            program = self.compiled_by_shape(program, state, first)
             grouped = chain([first], grouped)
         self.meter = Meter(self.record, settings.log_every, start, experiment.units)
         hooks = [
@@ -215,6 +222,17 @@ class Session:
             return state
         self.finish(state, completed, why or over)
         return state
+
+    def compiled_by_shape(self, program: Any, state: Any, first: Any) -> Any:
+        """The step, compiled ahead of time for the first batch and for batches of another shape when they come."""
+        compiled = {shapes_of(first): self.compile(program, state, first)}
+
+        def step(state: Any, batch: Any) -> Any:
+            if shapes_of(batch) not in compiled:
+                compiled[shapes_of(batch)] = self.meter.aside(partial(self.compile, program, state, batch))
+            return compiled[shapes_of(batch)](state, batch)
+
+        return step
 
     def compile(self, program: Any, state: Any, batch: Any) -> Any:
         """Compile the step ahead of time, and tell how long it took."""

@@ -25,7 +25,7 @@ from jaxlm.train.experiment import Build, Experiment
 from jaxlm.train.interrupt import Interrupt
 from jaxlm.train.lineage import describe
 from jaxlm.train.loop import Meter, ahead, every, fit, measure, raise_where_halted
-from jaxlm.train.main import Session, check_shapes, not_written
+from jaxlm.train.main import Session, check_shapes, not_written, shapes_of
 from jaxlm.train.progress import Lines, tensorboard
 from jaxlm.train.run_directory import RunDirectory
 from jaxlm.train.serialise import digest, flatten, to_json
@@ -83,7 +83,7 @@ class Program:
         self.packing = packing
         self.place = config.place.build()
         self.experiment: Experiment = build(config, self.place)
-        self._compiled: dict[int, Any] = {}
+        self._compiled: dict[Any, Any] = {}
 
     def begin(self, config: Any) -> Any:
         """The state of a run before its first update: its own seed and hyperparameters."""
@@ -98,15 +98,15 @@ class Program:
         return self.place.compile(over_runs(self.experiment.step, self.packing))
 
     def step(self, states: Any, batches: Any) -> Any:
-        """Run the step, compiled at the first call of a width."""
+        """Run the step, compiled at the first call of so many runs and such batches."""
         return self.compiled(states, batches)(states, batches)
 
     def compiled(self, states: Any, batches: Any) -> Any:
         """The compiled step of as many runs as the states hold."""
-        width = len(jax.tree.leaves(states)[0])
-        if width not in self._compiled:
-            self._compiled[width] = self._step.lower(states, batches).compile()
-        return self._compiled[width]
+        shapes = shapes_of(batches)  # they begin with the number of runs
+        if shapes not in self._compiled:
+            self._compiled[shapes] = self._step.lower(states, batches).compile()
+        return self._compiled[shapes]
 
     @cached_property
     def evaluate(self) -> Any:
