@@ -49,6 +49,24 @@ def every(interval: int, hook: Hook) -> Hook:
     return lambda state, completed: hook(state, completed) if interval and completed % interval == 0 else None
 
 
+def shapes_of(batch: Any) -> tuple[tuple[int, ...], ...]:
+    """The shape of every array of a batch."""
+    return tuple(x.shape for x in jax.tree.leaves(batch))
+
+
+def by_shape(compile_for: Callable[[Any, Any], StepFn]) -> StepFn:
+    """A step whose program is compiled for each shape of batches when it first comes."""
+    programs: dict[Any, StepFn] = {}
+
+    def step(state: Any, batch: Any) -> Any:
+        shapes = shapes_of(batch)
+        if shapes not in programs:
+            programs[shapes] = compile_for(state, batch)
+        return programs[shapes](state, batch)
+
+    return step
+
+
 def ahead(batches: Iterable[Any], put: Callable[[Any], Any], count: int = 2) -> Iterator[Any]:
     """Send batches to the devices `count` before they are asked for, so that the copy overlaps with compute."""
     queue: deque[Any] = deque()

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from jaxlm.train.config import Run, parse
 from jaxlm.train.experiment import Build, Experiment
 from jaxlm.train.interrupt import Interrupt
 from jaxlm.train.lineage import command, describe
-from jaxlm.train.loop import Meter, ahead, every, fit, measure
+from jaxlm.train.loop import Meter, ahead, by_shape, every, fit, measure
 from jaxlm.train.progress import Progress, brief, progress, tensorboard, utilisation
 from jaxlm.train.run_directory import RunDirectory, default_directory, since_best
 from jaxlm.train.start import Leaves, take_over, with_noise
@@ -108,11 +107,6 @@ def check_shapes(experiment: Experiment, run: Run, place: Placement) -> Any:
                 f"take a multiple of {parts * place.devices}"
             )
     return jax.eval_shape(experiment.init, jax.random.key(run.seed))
-
-
-def shapes_of(batch: Any) -> tuple[tuple[int, ...], ...]:
-    """The shape of every array of a batch."""
-    return tuple(x.shape for x in jax.tree.leaves(batch))
 
 
 def check_length(home: RunDirectory, run: Run) -> None:
@@ -202,10 +196,6 @@ class Session:
         grouped = zip(*[single] * stride, strict=True) if stride > 1 else single
         program = place.compile(repeat(experiment.step, stride) if stride > 1 else experiment.step)
         self.evaluate = place.compile(experiment.evaluate, donate=False)
-        if start < stop:
-            first = next(grouped)
-            program = self.compiled_by_shape(program, state, first)
-            grouped = chain([first], grouped)
         self.meter = Meter(self.record, settings.log_every, start, experiment.units)
         hooks = [
             every(settings.eval_every, self.evaluation),
@@ -214,7 +204,14 @@ class Session:
             lambda state, completed: interrupt.signal,
         ]
         state, completed, why = fit(
-            program, state, grouped, self.meter, start=start, stop=stop, stride=stride, hooks=hooks
+            by_shape(partial(self.compile, program)),
+            state,
+            grouped,
+            self.meter,
+            start=start,
+            stop=stop,
+            stride=stride,
+            hooks=hooks,
         )
         if why is not None and why == interrupt.signal and completed < stop:
             self.ensure_saved(state, completed)
@@ -223,21 +220,10 @@ class Session:
         self.finish(state, completed, why or over)
         return state
 
-    def compiled_by_shape(self, program: Any, state: Any, first: Any) -> Any:
-        """The step, compiled ahead of time for the first batch and for batches of another shape when they come."""
-        compiled = {shapes_of(first): self.compile(program, state, first)}
-
-        def step(state: Any, batch: Any) -> Any:
-            if shapes_of(batch) not in compiled:
-                compiled[shapes_of(batch)] = self.meter.aside(partial(self.compile, program, state, batch))
-            return compiled[shapes_of(batch)](state, batch)
-
-        return step
-
     def compile(self, program: Any, state: Any, batch: Any) -> Any:
         """Compile the step ahead of time, and tell how long it took."""
         began = time.perf_counter()
-        compiled = program.lower(state, batch).compile()
+        compiled = self.meter.aside(lambda: program.lower(state, batch).compile())
         self.say(f"compiled in {time.perf_counter() - began:.1f} s")
         return compiled
 

@@ -24,8 +24,8 @@ from jaxlm.steps.transforms import Packing, over_runs
 from jaxlm.train.experiment import Build, Experiment
 from jaxlm.train.interrupt import Interrupt
 from jaxlm.train.lineage import describe
-from jaxlm.train.loop import Meter, ahead, every, fit, measure, raise_where_halted
-from jaxlm.train.main import Session, check_shapes, not_written, shapes_of
+from jaxlm.train.loop import Meter, ahead, every, fit, measure, raise_where_halted, shapes_of
+from jaxlm.train.main import Session, check_shapes, not_written
 from jaxlm.train.progress import Lines, tensorboard
 from jaxlm.train.run_directory import RunDirectory
 from jaxlm.train.serialise import digest, flatten, to_json

@@ -9,7 +9,7 @@ import pytest
 
 from jaxlm.errors import BadInput
 from jaxlm.steps import Mean, compute
-from jaxlm.train.loop import Meter, ahead, every, fit, measure
+from jaxlm.train.loop import Meter, ahead, by_shape, every, fit, measure
 
 
 def count(state, batch):
@@ -103,3 +103,16 @@ def test_measuring_sums_over_all_batches():
     data = [np.arange(n, dtype=np.float32) for n in (1, 4, 4, 7)]
     total = measure(evaluate, None, iter(data))["loss"].compute()
     assert total == pytest.approx(np.mean(list(itertools.chain(*data))), rel=1e-7)
+
+
+def test_a_program_is_compiled_once_for_each_shape():
+    compiled = []
+
+    def compile_for(state, batch):
+        compiled.append(batch["x"].shape)
+        return lambda state, batch: state + batch["x"].sum()
+
+    step = by_shape(compile_for)
+    for width in (2, 3, 2, 3, 4):
+        assert step(1.0, {"x": np.ones((1, width))}) == 1 + width
+    assert compiled == [(1, 2), (1, 3), (1, 4)]
