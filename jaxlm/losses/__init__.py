@@ -2,7 +2,18 @@
 
 from jaxlm.losses.classification import IMAGE, TEXT, Classification, classification
 from jaxlm.losses.dpo import DPO, dpo
+from jaxlm.losses.masked_language_model import masked_language_model
 from jaxlm.losses.next_token import next_token
 from jaxlm.losses.penalty import penalise
 
-__all__ = ["DPO", "IMAGE", "TEXT", "Classification", "classification", "dpo", "next_token", "penalise"]
+__all__ = [
+    "DPO",
+    "IMAGE",
+    "TEXT",
+    "Classification",
+    "classification",
+    "dpo",
+    "masked_language_model",
+    "next_token",
+    "penalise",
+]

@@ -25,7 +25,8 @@ def next_token(model: Applies, token_bytes: Any = None) -> LossFn:
     """Cross entropy of each next token, in nats: `-log softmax(logits)[target]`, summed over unmasked targets.
 
     batch: "tokens" and "targets" int32 (B, T); optional "mask" float32 (B, T), the weight of each target;
-    optional "segments" and "positions" int32 (B, T) for several documents in a row.
+    optional "segments" and "positions" int32 (B, T) for several documents in a row, and "types" for models that take
+    them.
     token_bytes: float array (V,), how many bytes of text each token stands for; with it the metrics gain
     "bits_per_byte", the loss in bits over the bytes of the targets, which compares across tokenizers.
     Metrics: "loss" (nats per token), "accuracy" (share of targets that are the likeliest token).
@@ -35,7 +36,7 @@ def next_token(model: Applies, token_bytes: Any = None) -> LossFn:
     def loss(
         params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array, *, train: bool
     ) -> tuple[Metrics, PyTree]:
-        layout = {name: batch[name] for name in ("segments", "positions") if name in batch}
+        layout = {name: batch[name] for name in ("segments", "types", "positions") if name in batch}
         rngs = {"dropout": key} if train else None
         logits_BTV = model.apply({"params": params, **variables}, batch["tokens"], train=train, rngs=rngs, **layout)
         targets_BT = batch["targets"]

@@ -221,3 +221,8 @@ class MaskedLanguageModel(Module):
     def validate(self) -> None:
         """Check the fields; raises as `BERT.validate`."""
         self.encoder.validate()
+
+    def flops_per_token(self, length: int) -> float:
+        """As `BERT.flops_per_token`, with the logits of every token."""
+        width = self.encoder.width
+        return self.encoder.flops_per_token(length) + 6.0 * width * (width + self.encoder.vocab)
