@@ -100,6 +100,17 @@ def pool(x_BTD: jax.Array, real_BT: jax.Array, how: Literal["first", "mean", "ma
     return jnp.take_along_axis(jnp.where(real_BT1, x_BTD, 0), place_B[:, None, None], axis=1, mode="clip")[:, 0]
 
 
+def sentence_vectors(model: Any, variables: Any, tokens_BT: jax.Array, segments_BT: jax.Array) -> jax.Array:
+    """A vector of length 1 for each row, [B, D]: the mean over its tokens without padding (Reimers & Gurevych 2019).
+
+    model: a text model that offers `encode`, with its variables; tokens and segments (0 is padding) int32. The dot
+    product of two vectors is their cosine; a row of padding alone gives zeros.
+    """
+    x_BTD = model.apply(variables, tokens_BT, segments=segments_BT, method="encode")
+    x_BD = pool(x_BTD, segments_BT > 0, "mean")
+    return x_BD / jnp.maximum(jnp.linalg.norm(x_BD, axis=-1, keepdims=True), 1e-12)
+
+
 def _encode(
     encoder: Any,
     tokens_BT: jax.Array,

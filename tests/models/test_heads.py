@@ -9,7 +9,7 @@ import pytest
 from jaxlm import steps
 from jaxlm.errors import BadInput
 from jaxlm.losses import TEXT, Classification
-from jaxlm.models.heads import Classifier, TokenClassifier, pool
+from jaxlm.models.heads import Classifier, TokenClassifier, pool, sentence_vectors
 from jaxlm.nn.embed import Embed
 from jaxlm.nn.module import Module
 from jaxlm.train.serialise import from_json, to_json
@@ -145,3 +145,14 @@ def test_the_loss_of_a_classifier_reads_text_and_its_layout():
     assert metrics["loss"].compute() == pytest.approx(float(nats.mean()), rel=1e-6)
     grads, _, _ = steps.grad(loss)(params, {}, batch, jax.random.key(0))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+def test_sentence_vectors_have_length_one_and_know_no_padding():
+    tokens, segments = ragged()
+    variables = Classifier(Words(), 3).init(jax.random.key(0), tokens)
+    table = np.asarray(variables["params"]["encoder"]["embed"]["embedding"])
+    variables = {"params": variables["params"]["encoder"]}
+    found = sentence_vectors(Words(), variables, tokens, segments)
+    means = np.stack([table[row[real > 0]].mean(0) for row, real in zip(tokens[1:], segments[1:], strict=True)])
+    np.testing.assert_allclose(found[1:], means / np.linalg.norm(means, axis=1, keepdims=True), rtol=1e-5)
+    assert not found[0].any()  # an empty text
