@@ -54,9 +54,15 @@ TALKS = {
     "llama_stories_dpo": f"{TINY_LLAMA} --model.base.kv-heads 1 --model.base.hidden 32",
     "gpt2_lora_chat": TINY_LLAMA,
 }
+MASKED = {
+    "bert_tiny_mlm": "--model.encoder.vocab 300 --model.encoder.depth 1 --model.encoder.width 16 "
+    "--model.encoder.context 16 --data.text.tokenizer.size 300 --data.text.length 16 --data.text.eval-split validation "
+    "--optim.peak 1e-2",
+}
 EXPERIMENTS = {
     **dict.fromkeys(IMAGES, "image_classification.py"),
     **dict.fromkeys(TALKS, "instruction_tuning.py"),
+    **dict.fromkeys(MASKED, "masked_language_model.py"),
     "llama_stories_dpo": "preference_tuning.py",
 }
 
@@ -77,6 +83,8 @@ AMPLIFIED += ("resnet20_cifar10_crops",)
 
 def language_words(name, tmp_path):
     """The words that shrink a config; large corpora and their tokenizers are exchanged for small real ones."""
+    if name in MASKED:
+        return [*MASKED[name].split(), *SHORT]
     words = LANGUAGE[name]
     if "BPE" not in words:
         return words
