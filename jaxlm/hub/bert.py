@@ -10,7 +10,7 @@ from jaxlm.hub.options import Options
 from jaxlm.models.bert import BERT, MaskedLanguageModel
 from jaxlm.models.heads import Classifier, TokenClassifier
 
-ENCODER_LACKS = "(head|next_sentence)/"
+ENCODER_LACKS = "(head|next_sentence|pooler)/"
 
 # Their names without "bert.", and our paths without "encoder/": both stand before them under a head.
 SELF = tuple(f"encoder.layer.{{}}.attention.self.{part}" for part in ("query", "key", "value"))

@@ -1,6 +1,7 @@
 """Pretrained leaves in the place that a model at hand has for them: under a head, or with stacked layers."""
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -17,26 +18,31 @@ FREE = frozenset(
 )
 
 
-def placed(source: Pretrained, model: Any, path: str) -> Leaves:
-    """The leaves of `source` by the paths of `model`; `path` is for messages.
+def placed(source: Pretrained, model: Any, wanted: Collection[str], path: str) -> Leaves:
+    """The leaves of `source` by the paths of `model`, which are those of `wanted`; `path` is for messages.
 
-    Where `model` has an encoder under a head, the leaves are the encoder's, without those that only a head of theirs
-    had.
+    Of the two either may be a bare encoder and the other an encoder under a head, or both have heads of their own: then
+    what only the head of `source` has is left out.
 
     Raises:
         BadInput: weights that were made for another function than the model's.
     """
-    has_head = "encoder" in own_fields(type(model))
-    inner = model.encoder if has_head else model
-    _check_same_function(source.model, inner, path)
+    inner, their_inner = _inner(model), _inner(source.model)
+    _check_same_function(their_inner, inner, path)
     leaves = source.leaves
-    if has_head:
-        lacks = re.compile("params/" + f"(?:{family_for(inner).ENCODER_LACKS})")
-        kept = {name: leaf for name, leaf in leaves.items() if not lacks.match(name)}
-        leaves = {re.sub("^([^/]+)/", r"\1/encoder/", name): leaf for name, leaf in kept.items()}
+    if their_inner is source.model and inner is not model:
+        leaves = {re.sub("^([^/]+)/", r"\1/encoder/", name): leaf for name, leaf in leaves.items()}
+    if their_inner is not source.model and inner is model:
+        leaves = {re.sub("/encoder/", "/", name, count=1): x for name, x in leaves.items() if "/encoder/" in name}
     if getattr(inner, "scan", False):
         leaves = stacked(leaves, inner.depth)
-    return leaves
+    of_a_head = re.compile(f"params/(encoder/)?({family_for(inner).ENCODER_LACKS})")
+    return {name: leaf for name, leaf in leaves.items() if name in wanted or not of_a_head.match(name)}
+
+
+def _inner(model: Any) -> Any:
+    """The encoder under a head, or the model itself."""
+    return model.encoder if "encoder" in own_fields(type(model)) else model
 
 
 def stacked(leaves: Leaves, depth: int) -> Leaves:

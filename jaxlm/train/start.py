@@ -45,7 +45,8 @@ class Start:
         """
         if self.path is None:
             return {}
-        found, wanted = self._found(model), by_path(shapes)
+        wanted = by_path(shapes)
+        found = self._found(model, wanted)
         fresh = self._fresh(model)
         taken = {path: found.get(path) for path in wanted if not fresh(path)}
         if not taken:
@@ -66,10 +67,12 @@ class Start:
                 )
         return taken
 
-    def _found(self, model: Any) -> Leaves:
+    def _found(self, model: Any, wanted: Leaves) -> Leaves:
         """What lies at the path, by the paths of the model."""
         path = str(self.path)
-        return placed(pretrained.read(path), model, path) if is_pretrained(path) else read_leaves(path, self.step)
+        if is_pretrained(path):
+            return placed(pretrained.read(path), model, wanted, path)
+        return read_leaves(path, self.step)
 
     def _fresh(self, model: Any) -> Callable[[str], bool]:
         asked = self.fresh
