@@ -59,8 +59,7 @@ TIED = {
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
 POSITIONS = r"(bert\.)?embeddings\.position_ids"  # 0, 1, 2, ...
-# What files made for more heads than their architecture names hold as well, as those of Devlin et al. do.
-OTHER_HEADS = (r"bert\.pooler\..*", r"cls\.seq_relationship\..*")
+UNUSED_POOLER = r"bert\.pooler\..*"  # earlier versions wrote one that no head of theirs reads
 EARLY_NAMES = {"gamma": "weight", "beta": "bias"}  # of norms, in the first files
 
 # Read from their names; the last of several of one meaning is written.
@@ -86,7 +85,7 @@ def table(model: Any) -> Table:
     if kind == MODEL:
         return Table(inner, ignored=(POSITIONS,), early=EARLY_NAMES)
     rows = tuple(row.under("bert.", "encoder/") for row in inner) + HEADS[kind]
-    ignored = (POSITIONS,) if kind in WITH_POOLER else (POSITIONS, *OTHER_HEADS)
+    ignored = (POSITIONS,) if kind in WITH_POOLER else (POSITIONS, UNUSED_POOLER)
     return Table(rows, ignored=ignored, copies=TIED if kind in PREDICTING else {}, early=EARLY_NAMES)
 
 
@@ -107,6 +106,8 @@ def from_config(options: Options) -> Any:
     kind = (options.peek("architectures") or [MODEL])[0]
     if kind not in ARCHITECTURES:
         raise options.refusal("architectures", [kind], ARCHITECTURES)
+    if kind == MASKED_TOKENS and options.stores("cls.seq_relationship.weight"):
+        kind = PRETRAINING  # as the files of Devlin et al. are: nothing in them is left out
     options.expect("position_embedding_type", "absolute")
     options.expect("tie_word_embeddings", True)
     encoder = BERT(

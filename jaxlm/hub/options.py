@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxlm.errors import BadInput
+from jaxlm.hub.tensors import Tensors
 
 CONFIG = "config.json"
 
@@ -61,6 +62,11 @@ class Options:
     def peek(self, name: str, default: Any = None) -> Any:
         """The value of an option, which stays to be read."""
         return self._values.get(name, default)
+
+    def stores(self, name: str) -> bool:
+        """Whether a tensor of that name lies beside the config.json, for what the options do not tell."""
+        folder = Path(self.where).parent
+        return self.where != CONFIG and name in Tensors(folder)
 
     def choose(self, name: str, known: dict[Any, Any], default: Any = MISSING) -> Any:
         """What `known` makes of the value of an option."""
