@@ -153,7 +153,7 @@ def _to_ours(
     unit = len(first[B]) // size
     for part, size in zip(parts, row.parts, strict=True):
         if not part:  # of rank 0
-            part |= {A: first[A][:0], B: np.zeros((unit * size, 0), np.float32)}
+            part.update({A: first[A][:0], B: np.zeros((unit * size, 0), np.float32)})
     shared = all(np.array_equal(part[A], parts[0][A]) for part in parts)
     a = parts[0][A] if shared else np.concatenate([part[A] for part in parts])
     b = np.concatenate([part[B].T for part in parts], axis=-1) if shared else _diagonal([part[B].T for part in parts])
