@@ -1,0 +1,92 @@
+"""Pretrained weights under adapters: what a run takes for its frozen base, and what a run of adapters gives."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxlm import steps
+from jaxlm.hub import pretrained
+from jaxlm.models.adapted import Adapted
+from jaxlm.models.gpt import GPT
+from jaxlm.nn.lora import LoRA
+from jaxlm.nn.quantise import dequantise, quantise
+from jaxlm.optim import AdamW
+from jaxlm.train.checkpoint import Checkpoints
+from jaxlm.train.run_directory import RunDirectory
+from jaxlm.train.start import Start, take_over
+from test_configs import talk_words
+from whole_path import ROOT, losses, run_main
+
+BASE = GPT(vocab=11, depth=1, width=64, heads=2, context=8, dropout=0.1)
+TX = AdamW(warmup=0)(10)
+TOKENS = np.zeros((1, 4), np.int32)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A folder in Hugging Face's layout, and its parameters."""
+    folder = tmp_path_factory.mktemp("gpt2")
+    params = BASE.init(jax.random.key(5), TOKENS)["params"]
+    pretrained.write(folder, BASE, pretrained.by_path({"params": params}))
+    return folder, params
+
+
+def begun(model, folder):
+    def init(key):
+        return steps.init(model, TX, TOKENS, key, ema=True)
+
+    leaves = Start(path=str(folder)).leaves(jax.eval_shape(init, jax.random.key(0)), model)
+    return take_over(jax.jit(init)(jax.random.key(0)), leaves)
+
+
+ADAPTERS = {"dora": LoRA(rank=2, dora=True), "full": LoRA(rank=0, full=".")}
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_run_with_adapters_begins_as_the_pretrained_model(name, source):
+    folder, params = source
+    model = Adapted(BASE, ADAPTERS[name])
+    state = begun(model, folder)
+    jax.tree.map(np.testing.assert_array_equal, state.variables["base"], params)
+    merged = model.merged({"params": state.params, **state.variables})["params"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), merged, params)
+    averaged = model.merged(state.ema)["params"]
+    jax.tree.map(np.testing.assert_array_equal, averaged, merged)
+
+
+@pytest.mark.parametrize("bits", [8, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_quantised_base_is_the_pretrained_model_quantised(bits, source):
+    folder, params = source
+    state = begun(Adapted(BASE, LoRA(rank=2), bits), folder)
+    expected = dequantise(quantise(params, bits))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), dequantise(state.variables["base"]), expected
+    )
+
+
+@pytest.mark.slow
+def test_preferences_begin_at_the_merged_weights_of_a_tuned_run(monkeypatch, tmp_path):
+    words = {}
+    for name in ("llama_stories_lora", "llama_stories_dpo"):
+        (tmp_path / name).mkdir()
+        words[name] = talk_words(name, tmp_path / name)
+    tuned, preferred = tmp_path / "tuned", tmp_path / "preferred"
+    chat, pairs = ROOT / "configs" / "llama_stories_lora.py", ROOT / "configs" / "llama_stories_dpo.py"
+    run_main(monkeypatch, "instruction_tuning.py", chat, *words[chat.stem], "--run.directory", str(tuned))
+    start = ["--start.path", str(tuned), "--optim.warmup", "0", "--run.directory", str(preferred)]
+    run_main(monkeypatch, "preference_tuning.py", pairs, *words[pairs.stem], *start)
+    assert losses(preferred)[0] == pytest.approx(np.log(2), rel=1e-5)
+    model = RunDirectory(tuned).config().model
+    merged = model.merged(evaluated_at_the_end(tuned))["params"]
+    found = evaluated_at_the_end(preferred)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), found["base"], merged)
+    assert json.loads((preferred / "metrics.jsonl").read_text().splitlines()[-1])["eval/loss"] < np.log(2)
+
+
+def evaluated_at_the_end(directory):
+    """The variables of a run's last checkpoint."""
+    checkpoints = Checkpoints(RunDirectory(directory).checkpoints)
+    state = checkpoints.restore_raw(checkpoints.steps()[-1])
+    return {"params": state["params"], **state["variables"]}
