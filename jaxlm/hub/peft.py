@@ -140,13 +140,13 @@ def _to_ours(
     row: Row, path: str, present: Mapping[str, Mapping[str, str]], tensors: Tensors, dora: bool
 ) -> dict[str, np.ndarray]:
     names = (A, B, MAGNITUDE) if dora else (A, B)
-    for name, part in present.items():
-        if lacking := [ours for ours in names if ours not in part]:
+    for name, keys in present.items():
+        if lacking := [ours for ours in names if ours not in keys]:
             raise BadInput(f"the adapter of {name} in {tensors.path} has no {lacking[0]}: fetch or write it anew")
     if dora and len(present) < len(row.names):
-        lacking = min(set(row.names) - set(present))
+        absent = min(set(row.names) - set(present))
         raise BadInput(
-            f"{tensors.path} adapts {min(present)} and not {lacking}, which are one kernel here: with DoRA adapt both"
+            f"{tensors.path} adapts {min(present)} and not {absent}, which are one kernel here: with DoRA adapt both"
         )
     parts = [{ours: tensors[key] for ours, key in present.get(name, {}).items()} for name in row.names]
     first, size = next((part, size) for part, size in zip(parts, row.parts, strict=True) if part)

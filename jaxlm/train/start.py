@@ -31,6 +31,7 @@ class Start:
     fresh: a regular expression, searched for in the paths of parameters ("head/kernel"): these are drawn anew, such as
       the head for other classes. All others are taken, and must be there in the same shape, and no more of them.
       None is "^head/" where the model has classes, and else nothing.
+    Into a model with adapters the weights are taken for its frozen base, and a run of one gives its merged weights.
     """
 
     path: str | None = None
@@ -45,7 +46,13 @@ class Start:
         """
         if self.path is None:
             return {}
-        wanted = by_path(shapes)
+        if not hasattr(model, "merged"):
+            return self._taken(by_path(shapes), model)
+        inside = jax.eval_shape(model.merged, {"params": shapes.params, **shapes.variables})
+        taken = self._taken(pretrained.by_path(inside), model.base)  # what the adapters of `model` stand on
+        return pretrained.by_path(model.derive(pretrained.nested(taken)))
+
+    def _taken(self, wanted: Leaves, model: Any) -> Leaves:
         found = self._found(model, wanted)
         fresh = self._fresh(model)
         taken = {path: found.get(path) for path in wanted if not fresh(path)}
@@ -86,7 +93,7 @@ class Start:
 
 
 def read_leaves(path: str, step: int | None) -> Leaves:
-    """The parameters and other collections of a run, a folder or a file, by path."""
+    """The parameters and other collections of a run, a folder or a file, by path; adapters are merged."""
     if is_pretrained(path):
         return pretrained.read(path).leaves
     if Path(path).suffix == ".safetensors":
@@ -103,8 +110,9 @@ def read_leaves(path: str, step: int | None) -> Leaves:
     chosen = checkpoints.newest_whole() if step is None else step
     if chosen is None or chosen not in checkpoints.steps():
         raise BadInput(f"{path} has no checkpoint{'' if step is None else f' at update {step}'} to start from")
-    state = checkpoints.restore_raw(chosen)
-    return pretrained.by_path(evaluated(state["params"], state.get("variables"), state.get("ema")))
+    state, model = checkpoints.restore_raw(chosen), home.config().model
+    found = evaluated(state["params"], state.get("variables"), state.get("ema"))
+    return pretrained.by_path(model.merged(found) if hasattr(model, "merged") else found)
 
 
 def by_path(state: Any) -> Leaves:
