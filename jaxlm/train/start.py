@@ -110,9 +110,9 @@ def read_leaves(path: str, step: int | None) -> Leaves:
     chosen = checkpoints.newest_whole() if step is None else step
     if chosen is None or chosen not in checkpoints.steps():
         raise BadInput(f"{path} has no checkpoint{'' if step is None else f' at update {step}'} to start from")
-    state, model = checkpoints.restore_raw(chosen), home.config().model
+    state = checkpoints.restore_raw(chosen)
     found = evaluated(state["params"], state.get("variables"), state.get("ema"))
-    return pretrained.by_path(model.merged(found) if hasattr(model, "merged") else found)
+    return pretrained.by_path(home.config().model.merged(found) if "base" in found else found)
 
 
 def by_path(state: Any) -> Leaves:
