@@ -3,6 +3,9 @@
 python experiments/language_model.py configs/gpt_stdlib.py [--model.depth 6 ...]
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 
 from jaxlm import steps
@@ -11,7 +14,7 @@ from jaxlm.decode import continue_text
 from jaxlm.losses import next_token
 from jaxlm.parallel import Placement
 from jaxlm.steps import transforms
-from jaxlm.train import Config, Experiment, main
+from jaxlm.train import Config, Experiment, hyperparameters, main, with_hyperparameters
 
 
 def build(config: Config, place: Placement) -> Experiment:
@@ -21,8 +24,12 @@ def build(config: Config, place: Placement) -> Experiment:
     tokenizer = config.data.build_tokenizer()
     run = config.run
     tx = config.optim(run.steps)
+    held = hyperparameters(config)
 
-    loss = next_token(config.model, tokenizer.byte_lengths())
+    def loss_at(values: Mapping[str, Any]) -> steps.LossFn:
+        return next_token(with_hyperparameters(config, values).model, tokenizer.byte_lengths())
+
+    loss = transforms.inject(loss_at, held)
     train_loss = transforms.cast(loss, run.dtype)
     grad = steps.grad(train_loss)
     grad = steps.accumulate(grad, run.accumulate)
@@ -34,7 +41,9 @@ def build(config: Config, place: Placement) -> Experiment:
 
     tokens = config.data.batch * config.data.length
     return Experiment(
-        init=lambda key: steps.init(config.model, tx, config.data.example(), key, ema=run.ema > 0),
+        init=lambda key: steps.init(
+            config.model, tx, config.data.example(), key, ema=run.ema > 0, hyperparameters=held
+        ),
         step=step,
         evaluate=place.reduce_metrics(steps.evaluate(train_loss)),
         train_data=config.data.train(run.seeds.data),
@@ -42,6 +51,7 @@ def build(config: Config, place: Placement) -> Experiment:
         units=(tokens, "tokens"),
         flops=tokens * config.model.flops_per_token(config.data.length),
         learning_rate=config.optim.schedule(run.steps),
+        hyperparameters=held,
         start=config.start,
         preview=lambda state: preview(config, tokenizer, state),
         artefacts={"tokenizer.json": tokenizer.to_json()},

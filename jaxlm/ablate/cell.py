@@ -32,6 +32,7 @@ class Cell:
 
     config: resolved, with the seed in it.    parts: what its numbers depend on, see `identity_parts`.
     packing: how it may share a program with others, as asked for.
+    program: what cells have in common that can share one, see `program_digest`; None where it can share none.
     """
 
     arm: str
@@ -39,6 +40,7 @@ class Cell:
     config: Any
     parts: dict[str, Any]
     packing: Asked = "alone"
+    program: str | None = None
 
     @property
     def identity(self) -> str:

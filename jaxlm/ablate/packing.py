@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlm.data.protocol import Data
 from jaxlm.errors import BadInput
 from jaxlm.steps.transforms import Packing
 from jaxlm.train.experiment import Build
-from jaxlm.train.pack import Program, Stacked, stack, unstack
+from jaxlm.train.program import Program, Stacked, stack, unstack
 
 Asked = Literal["auto", "alone", "unrolled", "mapped", "vmapped"]
 EXACT, VMAPPED = "exact", "vmapped"  # what an identity knows of packings: runs keep their bits, or they do not
@@ -33,9 +34,9 @@ MARGIN = 0.95  # a packing must take less than this part of the time alone
 class Choice:
     """How the runs of one program are packed.
 
-    program: the packed one; None where each run is to train alone.    width: runs in it.    bytes: of a pack, as
-    estimated.    deviation: the largest relative difference of a parameter or a metric to the run alone in the trial;
-    0.0 is equality of every bit of state and metrics.    told: what was found, in one line.
+    program: the packed one; None where each run is to train alone.    width: runs in it.    bytes: of a pack on each
+    device, as estimated.    deviation: the largest relative difference of a parameter or a metric to the run alone in
+    the trial; 0.0 is equality of every bit of state and metrics.    told: what was found, in one line.
     """
 
     program: Program | None
@@ -92,22 +93,36 @@ class Trial:
         self.build, self.configs = build, configs
         self.lead = Program(build, configs[0], "unrolled")  # its place, its experiment, its initialisation
         self.place, self.experiment = self.lead.place, self.lead.experiment
-        self.data = [build(config, self.place).train_data for config in configs]
         self.step = self.place.compile(self.experiment.step)
         self.evaluate = self.place.compile(self.experiment.evaluate, donate=False)
 
+    @cached_property
+    def data(self) -> list[Data]:
+        """The training data of each run."""
+        return [self.build(config, self.place).train_data for config in self.configs]
+
     def of(self, packing: Packing) -> Choice:
-        """A packing in the width that fits into memory, compared with runs alone."""
-        program, width = Program(self.build, self.configs[0], packing), len(self.configs)
-        width = min(width, MOST_UNROLLED) if packing == "unrolled" else width
-        width = max(1, min(width, int(SHARE * free_memory() / self.bytes_each)))
-        told = f"{packing}, {width} runs in a program of about {width * self.bytes_each / 1e6:,.0f} MB"
-        return Choice(program, width, width * self.bytes_each, self.deviation(program, width), told)
+        """A packing spread over all local devices, or on one where only that is exact; compared with runs alone."""
+        devices = min(jax.local_device_count(), len(self.configs))
+        found = self.on(packing, devices)
+        return self.on(packing, 1) if devices > 1 and found.deviation and packing != VMAPPED else found
+
+    def on(self, packing: Packing, devices: int) -> Choice:
+        """A packing in the width that fits into the memory of so many devices, compared with runs alone."""
+        each = max(1, int(SHARE * free_memory() / self.bytes_each))
+        each = min(each, MOST_UNROLLED) if packing == "unrolled" else each
+        width = even(min(len(self.configs), devices * each), devices)
+        program = Program(self.build, self.configs[0], packing, devices)
+        size = width // devices * self.bytes_each
+        where = f"dealt out over {devices} devices, " if devices > 1 else ""
+        a_device = " a device" if devices > 1 else ""
+        told = f"{packing}, {width} runs in a program {where}of about {size / 1e6:,.0f} MB{a_device}"
+        return Choice(program, width, size, self.deviation(program, width), told)
 
     @cached_property
     def bytes_each(self) -> int:
         """What a run takes at most: its state twice, since a save copies it, batches in flight, and intermediates."""
-        state, batch = self.lead.begin(self.configs[0]), self.put(self.data[0][0])
+        state, batch = self.lead.begin(self.configs[0]), self.put(self.experiment.train_data[0])
         held = sum(x.nbytes for x in jax.tree.leaves((state, state, [batch] * 4)))
         analysis = self.step.lower(state, batch).compile().memory_analysis()
         return held + (analysis.temp_size_in_bytes if analysis is not None else held)
@@ -127,11 +142,12 @@ class Trial:
         data, found = Stacked(self.data[:width]), []
         states = stack([self.lead.begin(config) for config in self.configs[:width]])
         for place in self.places:
-            states = counted_from(states, place)
+            states = program.put(counted_from(states, place))
             for update in range(UPDATES):
-                states, metrics = program.step(states, self.put(data[place + update]))
+                states, metrics = program.step(states, program.put(data[place + update]))
                 found.append(metrics)
-        return unstack((states, found, program.evaluate(states, self.put(self.experiment.eval_data[0]))))
+        batch = program.spread(width).share(self.experiment.eval_data[0])
+        return unstack((states, found, program.evaluate(states, batch)))
 
     def alone(self, run: int) -> Any:
         """The same of one run by itself."""
@@ -154,22 +170,27 @@ class Trial:
 
     def seconds(self, program: Program, width: int) -> float:
         """Of one update of one run in a pack."""
-        states = stack([self.lead.begin(config) for config in self.configs[:width]])
-        return self._time(program.step, states, Stacked(self.data[:width])) / width
+        states = program.put(stack([self.lead.begin(config) for config in self.configs[:width]]))
+        return self._time(program.step, states, Stacked(self.data[:width]), program.put) / width
 
     def seconds_alone(self) -> float:
         """Of one update of one run by itself."""
-        return self._time(self.step, self.lead.begin(self.configs[0]), self.data[0])
+        return self._time(self.step, self.lead.begin(self.configs[0]), self.experiment.train_data, self.put)
 
-    def _time(self, step: Any, state: Any, data: Any) -> float:
+    def _time(self, step: Any, state: Any, data: Data, put: Any) -> float:
         """The median of a few updates, each with the way of its batch and of its metrics."""
         times = []
         for update in range(TIMED + 1):
             began = time.perf_counter()
-            state, metrics = step(state, self.put(data[update]))
+            state, metrics = step(state, put(data[update]))
             jax.device_get(metrics)
             times.append(time.perf_counter() - began)
         return statistics.median(times[1:])
+
+
+def even(runs: int, devices: int) -> int:
+    """The most of so many runs that deal out evenly over devices; all where there are fewer of them than devices."""
+    return runs - runs % devices if runs > devices else runs
 
 
 def counted_from(state: Any, update: int) -> Any:
@@ -196,8 +217,8 @@ def relative(params: Any, others: Any) -> float:
 
 
 def free_memory() -> int:
-    """Bytes that are free on the device, or in a CPU's memory."""
+    """Bytes that are free on a device; the devices of a CPU share its memory."""
     told = jax.devices()[0].memory_stats() or {}
     if "bytes_limit" in told:
         return told["bytes_limit"] - told.get("bytes_in_use", 0)
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()

@@ -11,14 +11,15 @@ from typing import Any
 from jaxlm.ablate.arms import BASE, Arm
 from jaxlm.ablate.board import Board
 from jaxlm.ablate.cell import Cell, identity_parts, settings
-from jaxlm.ablate.packing import Asked, choose
+from jaxlm.ablate.packing import Asked, Choice, choose, even
 from jaxlm.ablate.record import Record, curves, is_complete, read_record, write_record
 from jaxlm.errors import BadInput
 from jaxlm.train import train
 from jaxlm.train.checkpoint import Checkpoints, digests
 from jaxlm.train.experiment import Build
 from jaxlm.train.main import Stop
-from jaxlm.train.pack import Program, program_digest, sharing, train_pack
+from jaxlm.train.pack import train_pack
+from jaxlm.train.program import Program, program_digest, sharing
 from jaxlm.train.run_directory import RunDirectory
 
 Unit = Sequence[Cell]
@@ -31,12 +32,15 @@ def plan(build: Build, arm: Arm, config: Any, code: dict[str, Any], packing: Ask
     try:
         config.run.validate()
         place = config.place.build()
-        parts = identity_parts(config, build(config, place), place, code, packing)
+        experiment = build(config, place)
+        parts = identity_parts(config, experiment, place, code, packing)
     except BadInput as error:
         if arm.name == BASE:
             raise
         parts = {**code, "config": settings(config), "refused": str(error)}
-    return Cell(arm.name, config.run.seed, config, parts, packing)
+        return Cell(arm.name, config.run.seed, config, parts, packing)
+    program = program_digest(config, experiment.hyperparameters)
+    return Cell(arm.name, config.run.seed, config, parts, packing, program)
 
 
 def folder_of(home: Path, cell: Cell) -> Path:
@@ -51,8 +55,8 @@ def units(cells: Sequence[Cell], shares: int) -> list[Unit]:
     """
     groups: dict[Any, list[Cell]] = {}
     for number, cell in enumerate(cells):
-        single = "refused" in cell.parts or (cell.packing == "alone" and shares > 1)
-        groups.setdefault((not single and program_digest(cell.config)) or number, []).append(cell)
+        single = cell.packing == "alone" and shares > 1
+        groups.setdefault((not single and cell.program) or number, []).append(cell)
     return [group[share::shares] for group in groups.values() for share in range(min(shares, len(group)))]
 
 
@@ -81,14 +85,13 @@ def run_together(build: Build, cells: Unit, home: Path, board: Board | None) -> 
     """Train cells of one program: packed, or one after another with one compilation."""
     first = cells[0].config
     shared = sharing(build, build(first, first.place.build()))
-    choice = choose(build, [cell.config for cell in cells], cells[0].packing)
+    choice = choose(shared, [cell.config for cell in cells], cells[0].packing)
     if board is not None:
         board.say(f"{len(cells)} cells share a program: {choice.told}")
     if choice.program is None:
         yield from run_alone(shared, cells, home, board)
         return
-    for start in range(0, len(cells), choice.width):
-        part = cells[start : start + choice.width]
+    for part in parts_of(cells, choice):
         if board is not None:
             board.began(part)
         records = run_pack(shared, choice.program, part, home, choice.deviation)
@@ -98,6 +101,15 @@ def run_together(build: Build, cells: Unit, home: Path, board: Board | None) -> 
             yield from run_alone(shared, part, home, board)
         else:
             yield part, records
+
+
+def parts_of(cells: Unit, choice: Choice) -> Iterator[Unit]:
+    """Cells in parts as wide as a choice says, or less at the end, such that each part deals out evenly."""
+    rest = list(cells)
+    while rest:
+        width = even(min(choice.width, len(rest)), choice.program.devices if choice.program else 1)
+        part, rest = rest[:width], rest[width:]
+        yield part
 
 
 def run_alone(build: Build, cells: Unit, home: Path, board: Board | None) -> Iterator[tuple[Unit, list[Record]]]:

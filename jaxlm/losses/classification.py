@@ -34,7 +34,7 @@ class Classification:
       example with a soft target weighs the mean of the weights under it; smoothing changes no weight.
     """
 
-    smoothing: float = 0.0
+    smoothing: float | jax.Array = 0.0
     class_weights: tuple[float, ...] = ()
 
     def __call__(self, model: Applies, inputs: tuple[str, ...] = IMAGE) -> LossFn:
@@ -43,10 +43,15 @@ class Classification:
 
 
 def classification(
-    model: Applies, *, smoothing: float = 0.0, class_weights: tuple[float, ...] = (), inputs: tuple[str, ...] = IMAGE
+    model: Applies,
+    *,
+    smoothing: float | jax.Array = 0.0,
+    class_weights: tuple[float, ...] = (),
+    inputs: tuple[str, ...] = IMAGE,
 ) -> LossFn:
     """Cross entropy of each example's class, in nats: `-sum_k target_k log softmax(logits)_k`.
 
+    smoothing: a share from 0 to 1; an array may be traced (see `transforms.inject`).
     inputs: what the model takes of a batch: the first entry as its argument, such as "image" (B, H, W, C) or "tokens"
       int32 (B, T), the others by their names, where the batch has them. `IMAGE` and `TEXT` are such.
     batch: these; "label" int32 (B,); optional "target" float32 (B, K), probabilities that stand in for
@@ -56,7 +61,8 @@ def classification(
     logit); in evaluation what `Confusion` and `Calibration` tell, and "top5_accuracy" where there are more classes.
     Raises BadInput where `smoothing` is no share; the loss does where `class_weights` are not one for each class.
     """
-    if not 0 <= smoothing <= 1:
+    traced = isinstance(smoothing, jax.Array)
+    if not traced and not 0 <= smoothing <= 1:
         raise BadInput(f"loss.smoothing is {smoothing}: give a share from 0 to 1")
 
     def loss(
@@ -82,7 +88,7 @@ def classification(
         weights_B = mask_B
         if train and class_weights:
             weights_B = mask_B * (targets_BK @ jnp.asarray(class_weights))
-        if train and smoothing:
+        if train and (traced or smoothing):
             targets_BK = (1 - smoothing) * targets_BK + smoothing / logits_BK.shape[-1]
         nats_B = -(targets_BK * jax.nn.log_softmax(logits_BK)).sum(-1)
         metrics = {"loss": Mean((nats_B * weights_B).sum(), weights_B.sum())}

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxlm.errors import BadInput
 from jaxlm.nn.attention import Attention, segment_mask
+from jaxlm.nn.dropout import Dropout, check_rate
 from jaxlm.nn.embed import Embed
 from jaxlm.nn.feed_forward import FeedForward, Pointwise, activate
 from jaxlm.nn.linear import dense
@@ -31,7 +32,7 @@ class Block(Module):
     @nn.compact
     def __call__(self, x_BTD: jax.Array, mask_B1TT: jax.Array | None) -> jax.Array:
         """The layer, [B, T, D]; without a mask every token sees all."""
-        drop = nn.Dropout(self.dropout, deterministic=not self.train, name="drop")
+        drop = Dropout(self.dropout, deterministic=not self.train, name="drop")
         attention = Attention(self.heads, self.heads, self.depth, causal=False, name="attention")
         h_BTD, _ = attention(x_BTD, mask_B1TS=mask_B1TT)
         x_BTD = LayerNorm(self.eps, name="attention_norm")(x_BTD + drop(h_BTD))
@@ -73,7 +74,7 @@ class BERT(Module):
         self.position_embed = LearnedPositions(self.context, self.width)
         self.type_embed = Embed(self.types, self.width)
         self.embed_norm = LayerNorm(self.eps)
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = Dropout(self.dropout)
         self.pooler = dense(self.width, bias=True, name="pooler")
 
     def __call__(
@@ -151,8 +152,7 @@ class BERT(Module):
                 raise BadInput(f"model.{name} is {value}: it must be at least 1")
         if self.width % self.heads:
             raise BadInput(f"model.heads {self.heads} does not divide model.width {self.width}: change one of the two")
-        if not 0 <= self.dropout < 1:
-            raise BadInput(f"model.dropout is {self.dropout}: it must be at least 0 and less than 1")
+        check_rate(self.dropout)
 
     def parameter_count(self) -> int:
         """The number of trained scalars, the pooler's among them, counted from the fields alone."""

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 
 from jaxlm.nn.attention import Attention, Cache
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.feed_forward import Activation, FeedForward
 from jaxlm.nn.module import Module
 from jaxlm.nn.norm import make_norm
@@ -47,7 +48,7 @@ class Block(Module):
     ) -> tuple[tuple[jax.Array, Cache | None], None]:
         """Carry (x [B, T, D], cache) through layer number `layer`, in the form that a scan over layers takes."""
         x_BTD, cache = carry
-        drop = nn.Dropout(self.dropout, deterministic=not self.train, name="drop")
+        drop = Dropout(self.dropout, deterministic=not self.train, name="drop")
         attention = Attention(
             self.heads,
             self.kv_heads,

@@ -10,6 +10,7 @@ import jax
 
 from jaxlm.errors import BadInput
 from jaxlm.nn.conv import Conv, max_pool
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.image_norm import ImageNorm
 from jaxlm.nn.module import Module
 
@@ -56,5 +57,5 @@ class CNN(Module):
             x_BHWC = max_pool(x_BHWC, 2, 2)
         x_BF = x_BHWC.reshape(len(x_BHWC), -1)
         x_BF = nn.relu(nn.Dense(self.hidden, kernel_init=nn.initializers.he_normal(), name="hidden")(x_BF))
-        x_BF = nn.Dropout(self.dropout, deterministic=not train)(x_BF)
+        x_BF = Dropout(self.dropout, deterministic=not train)(x_BF)
         return nn.Dense(self.classes, name="head")(x_BF)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxlm.errors import BadInput
 from jaxlm.models.block import AttentionBias, Block
 from jaxlm.nn.attention import Cache, segment_mask, window_mask
+from jaxlm.nn.dropout import Dropout, check_rate
 from jaxlm.nn.embed import Embed
 from jaxlm.nn.feed_forward import Activation
 from jaxlm.nn.linear import KERNEL_STD
@@ -148,7 +149,7 @@ class GPT(Module):
         else:
             positions = jnp.arange(length)[None] if positions is None else positions
             angles = rotation(positions, self._head_width, self.rotary_base, self.rotary_scaling)
-        x_BTD = nn.Dropout(self.dropout, deterministic=not train, name="drop")(x_BTD)
+        x_BTD = Dropout(self.dropout, deterministic=not train, name="drop")(x_BTD)
         x_BTD, cache = self._layers((x_BTD, cache), mask_B1TS, angles, train)
         if self.pre_norm:
             x_BTD = make_norm(self.norm, eps=self.eps, bias=self.bias, name="final_norm")(x_BTD)
@@ -243,8 +244,7 @@ class GPT(Module):
                 f"{told} is {self._head_width}: rotary positions need an even head width, so change it or take learned "
                 "positions"
             )
-        if not 0 <= self.dropout < 1:
-            raise BadInput(f"model.dropout is {self.dropout}: it must be at least 0 and less than 1")
+        check_rate(self.dropout)
 
     def _check_call(
         self, length: int, segments: jax.Array | None, positions: jax.Array | None, cache: Cache | None

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm.errors import BadInput
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.linear import dense
 from jaxlm.nn.module import Module
 
@@ -53,7 +54,7 @@ class Classifier(Module):
         else:
             real_BT = jnp.ones(tokens_BT.shape, bool) if segments is None else segments > 0
             x_BD = pool(x_BTD, real_BT, self.pool)
-        x_BD = nn.Dropout(self.dropout, deterministic=not train, name="drop")(x_BD)
+        x_BD = Dropout(self.dropout, deterministic=not train, name="drop")(x_BD)
         return dense(self.classes, bias=True, name="head")(x_BD)
 
     def validate(self) -> None:
@@ -80,7 +81,7 @@ class TokenClassifier(Module):
     ) -> jax.Array:
         """Logits of each class for each of the int32 tokens; what stands on padding has no meaning."""
         x_BTD = _encode(self.encoder, tokens_BT, segments, types, positions, train)
-        x_BTD = nn.Dropout(self.dropout, deterministic=not train, name="drop")(x_BTD)
+        x_BTD = Dropout(self.dropout, deterministic=not train, name="drop")(x_BTD)
         return dense(self.classes, bias=True, name="head")(x_BTD)
 
     def validate(self) -> None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxlm.errors import BadInput
 from jaxlm.nn.conv import Conv, max_pool, mean_pool
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.image_norm import ImageNorm
 from jaxlm.nn.module import Module
 
@@ -67,7 +68,7 @@ class Inception(Module):
         x_BHWC = self._shrink_17(x_BHWC, "shrink_17", train)
         for number in range(self.grid_8):
             x_BHWC = self._block_8(x_BHWC, f"grid_8_{number}", train)
-        x_BC = nn.Dropout(self.dropout, deterministic=not train)(mean_pool(x_BHWC))
+        x_BC = Dropout(self.dropout, deterministic=not train)(mean_pool(x_BHWC))
         return nn.Dense(self.classes, name="head")(x_BC)
 
     def _unit(

@@ -6,6 +6,7 @@ B batch, H height, W width, C channels, F features.
 import flax.linen as nn
 import jax
 
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.module import Module
 
 
@@ -29,5 +30,5 @@ class MLP(Module):
         x_BF = image_BHWC.reshape(len(image_BHWC), -1)
         for number, width in enumerate(self.hidden):
             layer = nn.Dense(width, kernel_init=nn.initializers.he_normal(), name=f"hidden_{number}")
-            x_BF = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(layer(x_BF)))
+            x_BF = Dropout(self.dropout, deterministic=not train)(nn.relu(layer(x_BF)))
         return nn.Dense(self.classes, name="head")(x_BF)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxlm.errors import BadInput
 from jaxlm.nn.attention import Cache, attend, segment_mask
+from jaxlm.nn.dropout import Dropout, check_rate
 from jaxlm.nn.embed import Embed
 from jaxlm.nn.linear import dense
 from jaxlm.nn.module import Module
@@ -81,7 +82,7 @@ class FeedForward(Module):
             h_BTF = jax.nn.gelu(dense(self.hidden, bias=False, std=width**-0.5, name="gate")(x_BTD)) * up_BTF
         else:
             h_BTF = jax.nn.relu(up_BTF)
-        h_BTF = nn.Dropout(self.dropout, deterministic=not train, name="drop")(h_BTF)
+        h_BTF = Dropout(self.dropout, deterministic=not train, name="drop")(h_BTF)
         return dense(width, bias=False, std=self.hidden**-0.5, name="down")(h_BTF)
 
 
@@ -106,7 +107,7 @@ class Block(Module):
             self.source_attention = Attention(self.heads, self.head_width, self.width)
         self.feed_forward_norm = RMSNorm(self.eps)
         self.feed_forward = FeedForward(self.hidden, self.activation, self.dropout)
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = Dropout(self.dropout)
 
     def __call__(
         self,
@@ -147,7 +148,7 @@ class Stack(Module):
         self.positions = RelativePositions(heads, self.buckets, self.reach, not self.layer.decoder, std)
         self.block = [self.layer.clone() for _ in range(self.depth)]
         self.final_norm = RMSNorm(self.layer.eps)
-        self.drop = nn.Dropout(self.layer.dropout)
+        self.drop = Dropout(self.layer.dropout)
 
     def __call__(
         self,
@@ -288,8 +289,7 @@ class T5(Module):
             raise BadInput(f"model.buckets is {self.buckets}: it must be even and at least 4")
         if self.reach <= self.buckets // 2:
             raise BadInput(f"model.reach {self.reach} must be more than half of model.buckets {self.buckets}: raise it")
-        if not 0 <= self.dropout < 1:
-            raise BadInput(f"model.dropout is {self.dropout}: it must be at least 0 and less than 1")
+        check_rate(self.dropout)
 
 
 # The published shapes, with their parameters.

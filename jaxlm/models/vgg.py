@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxlm.errors import BadInput
 from jaxlm.nn.conv import Conv, max_pool, mean_pool
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.image_norm import ImageNorm
 from jaxlm.nn.module import Module
 
@@ -63,7 +64,7 @@ class VGG(Module):
 
     def _features(self, x_BHWC: jax.Array, train: bool) -> jax.Array:
         """What the last layer sees, [B, F]."""
-        drop = nn.Dropout(self.dropout, deterministic=not train, name="drop")
+        drop = Dropout(self.dropout, deterministic=not train, name="drop")
         if self.classifier == "small":
             return drop(mean_pool(x_BHWC))
         x_BF = mean_pool_to(x_BHWC, GRID).reshape(len(x_BHWC), -1)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxlm.errors import BadInput
 from jaxlm.nn.attention import Attention
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.feed_forward import FeedForward
 from jaxlm.nn.linear import dense
 from jaxlm.nn.module import Module
@@ -34,7 +35,7 @@ class Block(Module):
     @nn.compact
     def __call__(self, x_BTD: jax.Array) -> jax.Array:
         """The layer, [B, T, D]."""
-        drop = nn.Dropout(self.dropout, deterministic=not self.train, name="drop")
+        drop = Dropout(self.dropout, deterministic=not self.train, name="drop")
         attention = Attention(
             self.heads, self.heads, self.depth, causal=False, qkv_bias=self.qkv_bias, name="attention"
         )
@@ -106,7 +107,7 @@ class ViT(Module):
             x_BTD = jnp.concatenate([token_B1D, x_BTD], axis=1)
         tokens = x_BTD.shape[1]
         x_BTD = x_BTD + LearnedPositions(tokens, self.width, name="position_embed")(None, tokens)
-        x_BTD = nn.Dropout(self.dropout, deterministic=not train, name="drop")(x_BTD)
+        x_BTD = Dropout(self.dropout, deterministic=not train, name="drop")(x_BTD)
         for layer in range(self.depth):
             x_BTD = self._block(f"block_{layer}", train)(x_BTD)
         return LayerNorm(self.eps, name="final_norm")(x_BTD)

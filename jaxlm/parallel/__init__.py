@@ -8,8 +8,9 @@ from jaxlm.parallel.local import Local
 from jaxlm.parallel.mesh import Mesh
 from jaxlm.parallel.placement import Placement
 from jaxlm.parallel.pmap import Pmap
+from jaxlm.parallel.spread import Spread, devices_for
 
-__all__ = ["Local", "Mesh", "Place", "Placement", "Pmap", "local", "mesh", "pmap"]
+__all__ = ["Local", "Mesh", "Place", "Placement", "Pmap", "Spread", "devices_for", "local", "mesh", "pmap"]
 
 
 def local() -> Placement:

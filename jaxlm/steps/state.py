@@ -1,5 +1,6 @@
 """The state of a training run: arrays in a pytree and nothing else."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import flax.struct
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 PyTree = Any
+HYPERPARAMETERS = "hyperparameters"  # the collection in which a loss is handed those of the state
 
 
 class Initialises(Protocol):
@@ -26,6 +28,8 @@ class TrainState(flax.struct.PyTreeNode):
     skipped: int32 scalar, updates skipped in a row (see `transforms.skip_nonfinite`).
     ema: running average of {"params": params, **variables}, or None where no average is kept. Batch statistics belong
       to the parameters that made them, so they are averaged with them.
+    hyperparameters: numbers by name that a step reads and never changes, float32 scalars, so that runs which differ in
+      them share a program (see `transforms.inject` and `transforms.ema`); those of an optimizer are in `opt_state`.
     """
 
     step: jax.Array
@@ -35,6 +39,7 @@ class TrainState(flax.struct.PyTreeNode):
     key: jax.Array
     skipped: jax.Array
     ema: PyTree = None
+    hyperparameters: dict[str, jax.Array] = flax.struct.field(default_factory=dict)
 
 
 def evaluated(params: PyTree, variables: PyTree, ema: PyTree) -> dict[str, PyTree]:
@@ -42,8 +47,19 @@ def evaluated(params: PyTree, variables: PyTree, ema: PyTree) -> dict[str, PyTre
     return {"params": params, **(variables or {})} if ema is None else ema
 
 
+def handed(variables: PyTree, hyperparameters: dict[str, jax.Array]) -> dict[str, PyTree]:
+    """The collections that a loss is given of a state: its variables, and its hyperparameters where it holds any."""
+    return {**variables, HYPERPARAMETERS: hyperparameters} if hyperparameters else variables
+
+
 def start(
-    params: PyTree, tx: optax.GradientTransformation, key: jax.Array, *, variables: PyTree = None, ema: bool = False
+    params: PyTree,
+    tx: optax.GradientTransformation,
+    key: jax.Array,
+    *,
+    variables: PyTree = None,
+    ema: bool = False,
+    hyperparameters: Mapping[str, float] | None = None,
 ) -> TrainState:
     """The state before the first update, from parameters that are there already.
 
@@ -57,11 +73,18 @@ def start(
         key=key,
         skipped=jnp.zeros((), jnp.int32),
         ema=jax.tree.map(jnp.copy, {"params": params, **(variables or {})}) if ema else None,
+        hyperparameters={name: jnp.asarray(x, jnp.float32) for name, x in (hyperparameters or {}).items()},
     )
 
 
 def init(
-    model: Initialises, tx: optax.GradientTransformation, example: Any, key: jax.Array, *, ema: bool = False
+    model: Initialises,
+    tx: optax.GradientTransformation,
+    example: Any,
+    key: jax.Array,
+    *,
+    ema: bool = False,
+    hyperparameters: Mapping[str, float] | None = None,
 ) -> TrainState:
     """The state before the first update, with parameters drawn by `model.init(key, example)`.
 
@@ -72,4 +95,4 @@ def init(
     inputs = example if isinstance(example, tuple) else (example,)
     variables = dict(model.init(init_key, *inputs))
     params = variables.pop("params")
-    return start(params, tx, train_key, variables=variables, ema=ema)
+    return start(params, tx, train_key, variables=variables, ema=ema, hyperparameters=hyperparameters)

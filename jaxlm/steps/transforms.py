@@ -1,7 +1,7 @@
 """Functions from a loss to a loss, or from a step to a step. Each has its law, and the law is a test."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxlm.steps.gradient import LossFn
 from jaxlm.steps.metrics import Mean, Metrics
-from jaxlm.steps.state import TrainState
+from jaxlm.steps.state import HYPERPARAMETERS, TrainState
 from jaxlm.steps.update import StepFn
 
 PyTree = Any
@@ -35,6 +35,29 @@ def cast(loss: LossFn, dtype: Any, inputs: tuple[str, ...] = ()) -> LossFn:
         return loss(jax.tree.map(cast_leaf, params), variables, batch, key, train=train)
 
     return cast_loss
+
+
+def inject(make: Callable[[Mapping[str, Any]], LossFn], values: Mapping[str, float]) -> LossFn:
+    """The loss that `make(values)` is, with the hyperparameters that the state holds in the place of these values.
+
+    As `optax.inject_hyperparams` for an optimizer: what the state holds is traced, so that runs which differ in it
+    share a program. What `make` composes of a traced value must not branch on it.
+    Law: with a state that holds none, or these values, it is `make(values)` (to rounding, for a constant that XLA
+    folds).
+    """
+    plain = make(values)
+
+    def injected(
+        params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array, *, train: bool
+    ) -> tuple[Metrics, PyTree]:
+        held = variables.get(HYPERPARAMETERS)
+        if held is None:
+            return plain(params, variables, batch, key, train=train)
+        others = {name: x for name, x in variables.items() if name != HYPERPARAMETERS}
+        metrics, others = make({**values, **held})(params, others, batch, key, train=train)
+        return metrics, {**others, HYPERPARAMETERS: held}
+
+    return injected
 
 
 def prepare(function: Callable[..., Any], change: Callable[[PyTree], PyTree]) -> Callable[..., Any]:
@@ -102,17 +125,20 @@ def ema(step: StepFn, decay: float) -> StepFn:
     """Keep a running average of the parameters: `ema = decay * ema + (1 - decay) * params` after every update.
 
     The variables, such as batch statistics, are averaged with them; whole numbers among them are the latest ones.
-    The state must have been started with `ema=True`. Polyak & Juditsky 1992.
+    The state must have been started with `ema=True`; where it holds a hyperparameter "ema", that is the decay.
+    Polyak & Juditsky 1992.
     Law: `ema(step, 0)` follows the parameters.
     """
-
-    def mixed(old: jax.Array, new: jax.Array) -> jax.Array:
-        return decay * old + (1 - decay) * new if jnp.issubdtype(new.dtype, jnp.inexact) else new
 
     def averaged(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         if state.ema is None:
             raise ValueError("the state keeps no average: start it with ema=True")
         state, metrics = step(state, batch)
+        kept = state.hyperparameters.get("ema", decay)
+
+        def mixed(old: jax.Array, new: jax.Array) -> jax.Array:
+            return kept * old + (1 - kept) * new if jnp.issubdtype(new.dtype, jnp.inexact) else new
+
         average = jax.tree.map(mixed, state.ema, {"params": state.params, **state.variables})
         return state.replace(ema=average), metrics
 

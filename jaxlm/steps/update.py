@@ -9,7 +9,7 @@ import optax
 
 from jaxlm.steps.gradient import GradFn, LossFn
 from jaxlm.steps.metrics import Mean, Metrics
-from jaxlm.steps.state import TrainState, evaluated
+from jaxlm.steps.state import HYPERPARAMETERS, TrainState, evaluated, handed
 
 StepFn = Callable[[Any, Any], tuple[Any, Metrics]]
 EvalFn = Callable[[Any, Any], Metrics]
@@ -24,7 +24,9 @@ def update(grad: GradFn, tx: optax.GradientTransformation) -> StepFn:
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
-        grads, metrics, variables = grad(state.params, state.variables, batch, key)
+        given = handed(state.variables, state.hyperparameters)
+        grads, metrics, variables = grad(state.params, given, batch, key)
+        variables = {name: x for name, x in variables.items() if name != HYPERPARAMETERS}
         weight = metrics["loss"].weight
         scale = 1.0 / jnp.where(weight == 0, 1, weight)
         grads = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
@@ -47,6 +49,7 @@ def evaluate(loss: LossFn) -> EvalFn:
     def measure(state: TrainState, batch: Any) -> Metrics:
         variables = dict(evaluated(state.params, state.variables, state.ema))
         params = variables.pop("params")
+        variables = handed(variables, state.hyperparameters)
         metrics, _ = loss(params, variables, batch, jax.random.fold_in(state.key, state.step), train=False)
         return metrics
 

@@ -2,7 +2,8 @@
 
 from jaxlm.train.config import Config, Run
 from jaxlm.train.experiment import Experiment
+from jaxlm.train.hyperparameters import hyperparameters, with_hyperparameters
 from jaxlm.train.main import main, train
 from jaxlm.train.start import Start
 
-__all__ = ["Config", "Experiment", "Run", "Start", "main", "train"]
+__all__ = ["Config", "Experiment", "Run", "Start", "hyperparameters", "main", "train", "with_hyperparameters"]

@@ -20,6 +20,8 @@ class Experiment:
     units: what one batch holds in the unit that throughput is told in, e.g. (4096, "tokens").
     flops: floating-point operations of one update, for the utilisation of chips whose peak is known.
     learning_rate: update count -> learning rate, for telling how a changed length moves the curve.
+    hyperparameters: name -> value of those that the state holds beside the optimizer's (see `train.hyperparameters`),
+      which is given them after `init`; runs that differ in these, and in `peak` and `decay`, can share a program.
     start: what is taken over from another run before the first update.
     note: a line told at the start of a run, such as the share of parameters that is trained.
     preview: state -> text shown at the end of a run.
@@ -35,6 +37,7 @@ class Experiment:
     units: tuple[int, str] | None = None
     flops: float | None = None
     learning_rate: Callable[[int], Any] | None = None
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
     start: Start = field(default_factory=Start)
     note: str | None = None
     preview: Callable[[Any], str] | None = None

@@ -16,8 +16,9 @@ from jaxlm.parallel import Placement
 from jaxlm.steps import Metrics, compute
 from jaxlm.steps.transforms import repeat
 from jaxlm.train.checkpoint import Checkpoints, reason
-from jaxlm.train.config import Run, parse
+from jaxlm.train.config import Run, Seeds, parse
 from jaxlm.train.experiment import Build, Experiment
+from jaxlm.train.hyperparameters import set_hyperparameters
 from jaxlm.train.interrupt import Interrupt
 from jaxlm.train.lineage import command, describe
 from jaxlm.train.loop import Meter, ahead, by_shape, every, fit, measure
@@ -119,6 +120,14 @@ def check_length(home: RunDirectory, run: Run) -> None:
         )
 
 
+def initialise(experiment: Experiment, place: Placement, seeds: Seeds) -> Any:
+    """The state of a run before its first update: of its own seeds and hyperparameters."""
+    state = place.init(experiment.init, jax.random.key(seeds.init))
+    if seeds.noise != seeds.init:
+        state = with_noise(state, experiment.init, place, seeds.noise)
+    return set_hyperparameters(state, experiment.hyperparameters)
+
+
 class Session:
     """One session of a run, from its start or a checkpoint to its end or a signal: what the hooks share."""
 
@@ -156,19 +165,16 @@ class Session:
         self.checkpoints.tidy()
         step = self.checkpoints.newest_whole()
         seeds = self.settings.seeds
-        key = jax.random.key(seeds.init)
         if step is None:
             began = time.perf_counter()
-            state = jax.block_until_ready(self.place.init(self.experiment.init, key))
-            if seeds.noise != seeds.init:
-                state = with_noise(state, self.experiment.init, self.place, seeds.noise)
+            state = jax.block_until_ready(initialise(self.experiment, self.place, seeds))
             print(f"initialised in {time.perf_counter() - began:.1f} s", flush=True)
             if self.leaves:
                 state = take_over(state, self.leaves)
                 print(f"{len(self.leaves)} arrays taken over from {self.experiment.start.path}", flush=True)
             return state, 0
         self.tell_moved_schedule(step)
-        template = self.place.layout(jax.eval_shape(self.experiment.init, key))
+        template = self.place.layout(jax.eval_shape(self.experiment.init, jax.random.key(seeds.init)))
         state = self.checkpoints.restore(step, template)
         print(f"going on from update {step} of {self.home.path}", flush=True)
         return state, step

@@ -1,134 +1,24 @@
 """Several runs trained as one program: runs that differ only in what their states hold."""
 
-import dataclasses
 import inspect
-import operator
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property, wraps
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from jaxlm.data.protocol import Batch, Data
 from jaxlm.errors import BadInput
-from jaxlm.optim import Spec, set_hyperparameters
-from jaxlm.parallel import Placement
 from jaxlm.steps import Metrics, compute
-from jaxlm.steps.transforms import Packing, over_runs
-from jaxlm.train.experiment import Build, Experiment
+from jaxlm.train.experiment import Build
 from jaxlm.train.interrupt import Interrupt
 from jaxlm.train.lineage import describe
-from jaxlm.train.loop import Meter, ahead, every, fit, measure, raise_where_halted, shapes_of
+from jaxlm.train.loop import Meter, ahead, every, fit, measure, raise_where_halted
 from jaxlm.train.main import Session, check_shapes, not_written
+from jaxlm.train.program import Program, Stacked, stack, unstack
 from jaxlm.train.progress import Lines, tensorboard
 from jaxlm.train.run_directory import RunDirectory
-from jaxlm.train.serialise import digest, flatten, to_json
-from jaxlm.train.start import with_noise
-
-SEEDS = ("run.seed", "run.init_seed", "run.data_seed", "run.noise_seed")
-TRACED = (*SEEDS, "run.directory", "optim.peak", "optim.decay")  # what no program depends on
-
-
-def program_digest(config: Any) -> str | None:
-    """What configs share whose runs can be one program; None where a run needs a program and a process of its own."""
-    run, optim = config.run, config.optim
-    together = config.place.kind == "local" and isinstance(optim, Spec) and config.start.path is None
-    if not together or run.repeat > 1 or run.patience is not None:
-        return None
-    return digest({name: value for name, value in flatten(to_json(config)).items() if name not in TRACED})
-
-
-def sharing(build: Build, lead: Experiment) -> Build:
-    """Compose runs with the step and the evaluation of `lead`, a run of the same program: jax compiles them once."""
-
-    @wraps(build)
-    def composed(config: Any, place: Placement) -> Experiment:
-        return dataclasses.replace(build(config, place), step=lead.step, evaluate=lead.evaluate)
-
-    return composed
-
-
-@dataclass(frozen=True, eq=False)
-class Stacked:
-    """The training data of several runs: batch i holds the batches i of all of them along a leading axis."""
-
-    runs: Sequence[Data]
-
-    def __len__(self) -> int:
-        return len(self.runs[0])
-
-    def __getitem__(self, index: int) -> Batch:
-        batches = [data[index] for data in self.runs]
-        return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
-
-    def fingerprint(self) -> str:
-        """A SHA-256 over those of the runs."""
-        return digest([data.fingerprint() for data in self.runs])
-
-    def shard(self, index: int, count: int) -> "Stacked":
-        """Each run's shard."""
-        return Stacked([data.shard(index, count) for data in self.runs])
-
-
-class Program:
-    """One step and one evaluation for all configs of one `program_digest`, traced and compiled once for each width."""
-
-    def __init__(self, build: Build, config: Any, packing: Packing):
-        self.packing = packing
-        self.place = config.place.build()
-        self.experiment: Experiment = build(config, self.place)
-        self._compiled: dict[Any, Any] = {}
-
-    def begin(self, config: Any) -> Any:
-        """The state of a run before its first update: its own seed and hyperparameters."""
-        state = self.place.init(self.experiment.init, jax.random.key(config.run.seeds.init))
-        if config.run.seeds.noise != config.run.seeds.init:
-            state = with_noise(state, self.experiment.init, self.place, config.run.seeds.noise)
-        values = {"peak": config.optim.peak, "decay": config.optim.decay}
-        return state.replace(opt_state=set_hyperparameters(state.opt_state, values))
-
-    @cached_property
-    def _step(self) -> Any:
-        return self.place.compile(over_runs(self.experiment.step, self.packing))
-
-    def step(self, states: Any, batches: Any) -> Any:
-        """Run the step, compiled at the first call of so many runs and such batches."""
-        return self.compiled(states, batches)(states, batches)
-
-    def compiled(self, states: Any, batches: Any) -> Any:
-        """The compiled step of as many runs as the states hold."""
-        shapes = shapes_of(batches)  # they begin with the number of runs
-        if shapes not in self._compiled:
-            self._compiled[shapes] = self._step.lower(states, batches).compile()
-        return self._compiled[shapes]
-
-    @cached_property
-    def evaluate(self) -> Any:
-        """(states, batch) -> metrics with a leading axis of runs; the batch is the same for all."""
-
-        def evaluate_runs(states: Any, batch: Any) -> Metrics:
-            return over_runs(lambda state: self.experiment.evaluate(state, batch), self.packing)(states)
-
-        return self.place.compile(evaluate_runs, donate=False)
-
-
-@jax.jit
-def stack(states: Sequence[Any]) -> Any:
-    """States along a new leading axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-
-
-@jax.jit
-def unstack(states: Any) -> list[Any]:
-    """The inverse of `stack`."""
-    runs = len(jax.tree.leaves(states)[0])
-    return [jax.tree.map(operator.itemgetter(run), states) for run in range(runs)]
 
 
 def lanes(sums: Metrics, count: int) -> Iterator[Metrics]:
@@ -210,7 +100,7 @@ class Pack:
                 lambda states, completed: None if self.live else "every run has failed",
                 lambda states, completed: interrupt.signal,
             ]
-            stream = ahead(batches(data, start, settings.steps), program.place.put)
+            stream = ahead(batches(data, start, settings.steps), program.put)
             if start < settings.steps:
                 first = next(stream)
                 self.compile(states, first)
@@ -238,7 +128,7 @@ class Pack:
             steps.add(step or 0)
         if len(steps) > 1:
             raise BadInput(f"the runs of a pack stand at different updates ({sorted(steps)}): run them apart")
-        return stack(states), steps.pop()
+        return self.program.put(stack(states)), steps.pop()
 
     def compile(self, states: Any, batches: Any) -> None:
         """Compile the step ahead of time, and tell how long it took."""
@@ -272,7 +162,7 @@ class Pack:
         from jaxlm.data.loader import batches
 
         data = self.program.experiment.eval_data
-        stream = ahead(batches(data, 0, len(data)), self.program.place.put)
+        stream = ahead(batches(data, 0, len(data)), self.program.spread(len(self.configs)).share)
         sums = self.meter.aside(lambda: measure(self.program.evaluate, states, stream))
         for (_, session), own in zip(self.live, self.own(sums), strict=True):
             session.latest = (completed, compute(own, "eval/"))

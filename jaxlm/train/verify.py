@@ -11,7 +11,7 @@ from pathlib import Path
 from jaxlm.errors import BadInput
 from jaxlm.train.run_directory import RunDirectory
 
-GROUPS = ("step", "params", "variables", "opt_state", "key", "skipped", "ema")
+GROUPS = ("step", "params", "variables", "opt_state", "key", "skipped", "ema", "hyperparameters")
 
 
 def verify_resume(experiment: str, config: str, words: list[str], kills: int, seed: int, directory: str | None) -> int:

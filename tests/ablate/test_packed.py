@@ -29,7 +29,7 @@ def seeds(config, count):
 def test_a_packed_table_has_the_bytes_of_the_one_made_alone(made, config, tmp_path):
     code, out, err = jaxlm(*command(config, tmp_path / "packed", "--packing", "mapped"))
     assert (code, err) == (0, "")
-    assert "9 cells share a program: mapped, 9 runs in a program of about" in out
+    assert "9 cells share a program: mapped, 8 runs in a program dealt out over 4 devices, of about" in out
     assert tables(tmp_path / "packed") == tables(made[0])
     alone = records(made[0])
     for key, record in records(tmp_path / "packed").items():
@@ -100,21 +100,20 @@ def test_a_pack_is_no_wider_than_the_memory(base, monkeypatch):
     trial = Trial(BUILD, seeds(base, 4))
     monkeypatch.setattr(Trial, "deviation", lambda trial, program, width: 0.0)
     monkeypatch.setattr(packing, "free_memory", lambda: 2.5 * trial.bytes_each / packing.SHARE)
-    assert trial.of("mapped").width == 2
+    assert trial.on("mapped", 1).width == 2
     monkeypatch.setattr(packing, "free_memory", lambda: 0)
-    assert trial.of("mapped").width == 1
+    assert trial.on("mapped", 1).width == 1
     assert free_memory() > 1e6
 
 
 class FakeCell:
-    def __init__(self, config, packing="auto", **parts):
-        self.config, self.packing, self.parts = config, packing, parts
+    def __init__(self, config, packing="auto", program="one"):
+        self.config, self.packing, self.program = config, packing, program
 
 
 def test_units_are_cells_of_one_program_dealt_out(base):
     same = [FakeCell(config) for config in seeds(base, 5)]
-    wide = FakeCell(dataclasses.replace(base, model=base.model.clone(hidden=(17,))))
-    refused = FakeCell(base, refused="it cannot be built")
+    wide, refused = FakeCell(base, program="another"), FakeCell(base, program=None)
     assert units([*same, wide, refused], 1) == [same, [wide], [refused]]
     assert units([*same, wide], 2) == [same[::2], same[1::2], [wide]]
     apart = [FakeCell(config, "alone") for config in seeds(base, 3)]

@@ -23,7 +23,8 @@ from jaxlm.train import Config, Run, Start, train
 from jaxlm.train import pack as pack_module
 from jaxlm.train.checkpoint import Checkpoints
 from jaxlm.train.config import load_module
-from jaxlm.train.pack import Pack, Program, program_digest, train_pack
+from jaxlm.train.pack import Pack, train_pack
+from jaxlm.train.program import Program, program_digest
 from test_resume import records
 from whole_path import ROOT, final_bits
 
