@@ -2,16 +2,21 @@
 
 import dataclasses
 import json
+import os
+import signal
+from types import SimpleNamespace
 
 import pytest
 from ablations import CONFIG, EXPERIMENT, command, jaxlm, records, tables
 
 from jaxlm.ablate import packing, unit
-from jaxlm.ablate.packing import Trial, choose, free_memory
-from jaxlm.ablate.unit import units
+from jaxlm.ablate.packing import Choice, Trial, choose, free_memory
+from jaxlm.ablate.unit import parts_of, units
 from jaxlm.errors import BadInput
 from jaxlm.models.cnn import CNN
+from jaxlm.train.checkpoint import Checkpoints
 from jaxlm.train.config import load, load_module
+from jaxlm.train.run_directory import RunDirectory
 
 BUILD = load_module(EXPERIMENT).build
 
@@ -52,6 +57,43 @@ def test_a_run_is_compared_with_itself_alone(made, base):
     other = FakeCell(dataclasses.replace(base, optim=dataclasses.replace(base.optim, peak=1.001e-2)))
     assert not unit.is_exact(BUILD, other, folder)
     assert not list(folder.parent.glob(".again-*"))
+
+
+def test_a_signal_while_a_pack_is_proved_keeps_its_runs_and_stops(made, config, tmp_path, monkeypatch):
+    """All runs of the pack have ended, and one is trained again alone when the signal comes."""
+    words = command(config, tmp_path / "packed", "--packing", "mapped", "--seeds", "2")
+    append = RunDirectory.append_metrics
+
+    def signalled(self, step, metrics):
+        append(self, step, metrics)
+        if step == 7 and self.path.parent.name.startswith(".again-"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "append_metrics", signalled)
+        code, out, _ = jaxlm(*words)
+    assert code == 130
+    assert "stopped: the same command goes on" in out
+    cells = tmp_path / "packed" / "cells"
+    assert not records(tmp_path / "packed")
+    assert not list(cells.glob(".again-*"))
+    ended = [Checkpoints(folder / "checkpoints").steps()[-1:] for folder in cells.iterdir() if folder.is_dir()]
+    assert sorted(ended) == [[], [12], [12], [12]]  # one has diverged, and two are of a pack of their own
+    code, out, err = jaxlm(*words)
+    assert (code, err) == (0, "")
+    assert "trained anew" not in out
+    assert records(tmp_path / "packed").items() <= records(made[0]).items()
+
+
+def test_parts_of_a_pack_deal_out_evenly():
+    def widths(cells, width, devices):
+        choice = Choice(SimpleNamespace(devices=devices), width, 0, 0.0, "")
+        return [len(part) for part in parts_of([None] * cells, choice)]
+
+    assert widths(9, 8, 4) == [8, 1]
+    assert widths(15, 8, 4) == [8, 4, 3]
+    assert widths(32, 32, 4) == [32]
+    assert widths(5, 2, 1) == [2, 2, 1]
 
 
 @pytest.mark.slow
