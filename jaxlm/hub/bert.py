@@ -1,12 +1,11 @@
 """BERT of transformers: its encoder, the heads of its pre-training, and classifiers of texts and of tokens."""
 
-import json
 from typing import Any
 
 import numpy as np
 
 from jaxlm.hub.mapping import LINEAR, Row, Table, each
-from jaxlm.hub.options import Options
+from jaxlm.hub.options import Options, labels
 from jaxlm.models.bert import BERT, MaskedLanguageModel
 from jaxlm.models.heads import Classifier, TokenClassifier
 
@@ -123,7 +122,7 @@ def from_config(options: Options) -> Any:
         eps=options.take("layer_norm_eps", 1e-12),
     )
     dropout = options.take("classifier_dropout", None)
-    classes = options.take("num_labels", None) or len(options.peek("id2label") or range(2))  # two are written as none
+    classes = options.classes()
     dropout = encoder.dropout if dropout is None else dropout
     options.finish("attention_probs_dropout_prob")
     if kind == CLASSES:
@@ -155,9 +154,7 @@ def to_config(model: Any) -> dict[str, Any]:
     }
     if not isinstance(model, Classifier | TokenClassifier):
         return config
-    names = [f"LABEL_{label}" for label in range(model.classes)]
-    labels = {"id2label": dict(enumerate(names)), "label2id": {name: label for label, name in enumerate(names)}}
-    return json.loads(json.dumps(config | labels | {"classifier_dropout": model.dropout}))
+    return config | labels(model.classes) | {"classifier_dropout": model.dropout}
 
 
 def _encoder(model: Any) -> Any:

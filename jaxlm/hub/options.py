@@ -68,6 +68,10 @@ class Options:
         folder = Path(self.where).parent
         return self.where != CONFIG and name in Tensors(folder)
 
+    def classes(self) -> int:
+        """The number of classes of a classifier, which transformers writes by their names, and two of them not."""
+        return self.take("num_labels", None) or len(self.peek("id2label") or range(2))
+
     def choose(self, name: str, known: dict[Any, Any], default: Any = MISSING) -> Any:
         """What `known` makes of the value of an option."""
         value = self.take(name, default)
@@ -98,3 +102,12 @@ class Options:
                 f"{self.where} has {unknown[0]} {value}, an option that is not known here: remove it there if it does "
                 "not change what the model computes"
             )
+
+
+def labels(classes: int) -> dict[str, dict[str, Any]]:
+    """Names of classes, as transformers gives them where nobody else did."""
+    names = [f"LABEL_{label}" for label in range(classes)]
+    return {
+        "id2label": {str(label): name for label, name in enumerate(names)},
+        "label2id": {name: label for label, name in enumerate(names)},
+    }

@@ -21,6 +21,8 @@ FAMILIES = {
     "llama": "jaxlm.hub.llama",
     "mistral": "jaxlm.hub.llama",
     "qwen2": "jaxlm.hub.llama",
+    "t5": "jaxlm.hub.t5",
+    "vit": "jaxlm.hub.vit",
 }
 
 TRAINING_ONLY = ("axis_name", "dropout", "remat", "scan")  # fields that do not change what a model computes

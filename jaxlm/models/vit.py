@@ -49,8 +49,9 @@ class ViT(Module):
     """Images [B, H, W, channels], normalised, to logits [B, classes].
 
     classes: 0 is no read-out: the pooled vector itself, [B, D], as pretrained encoders give it.
-    patch: side of the square patches that become tokens; it divides height and width, which need not be equal. The
-      learned positions belong to the size of the images that the parameters were made with.
+    patch: side of the square patches that become tokens; it divides height and width, which need not be equal.
+    image: height, width and channels of the images, which the learned positions belong to; None: those of the images
+      that the parameters were made with.
     depth, width, heads: layers, width of the residual stream, attention heads.
     hidden: width of the feed-forward network, by default 4 * width.
     pool: what the last layer sees: "token", a learned class token (equation 4), or "mean", the mean of all patches.
@@ -75,6 +76,7 @@ class ViT(Module):
     representation: bool = False
     activation: Literal["gelu", "gelu_exact"] = "gelu"
     qkv_bias: bool = True
+    image: tuple[int, int, int] | None = None
     axis_name: str | None = None
 
     def setup(self) -> None:
@@ -96,10 +98,14 @@ class ViT(Module):
         """Vectors of the class token, where there is one, and of each patch, [B, T, D], after the last norm.
 
         Raises:
-          BadInput: where the heads do not divide the width, or the patch does not divide the image.
+          BadInput: fields that contradict each other, or images of another shape than `image`, or that the patch
+            does not divide.
         """
-        if self.width % self.heads:
-            raise BadInput(f"model.heads {self.heads} does not divide model.width {self.width}: change one of the two")
+        self.validate()
+        if self.image is not None and image_BHWC.shape[1:] != self.image:
+            raise BadInput(
+                f"images are {image_BHWC.shape[1:]}, and model.image is {self.image}: make them of that shape"
+            )
         x_BTD = nn.Dense(self.width, name="patch_embed")(patches(image_BHWC, self.patch))
         if self.pool == "token":
             token_11D = self.param("token", nn.initializers.zeros, (1, 1, self.width)).astype(x_BTD.dtype)
@@ -111,6 +117,19 @@ class ViT(Module):
         for layer in range(self.depth):
             x_BTD = self._block(f"block_{layer}", train)(x_BTD)
         return LayerNorm(self.eps, name="final_norm")(x_BTD)
+
+    def validate(self) -> None:
+        """Check the fields against each other.
+
+        Raises:
+          BadInput: one line that names the fields and the mend.
+        """
+        for name in ("patch", "depth", "width", "heads", "hidden"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BadInput(f"model.{name} is {value}: it must be at least 1")
+        if self.width % self.heads:
+            raise BadInput(f"model.heads {self.heads} does not divide model.width {self.width}: change one of the two")
 
     def _block(self, name: str, train: bool) -> Block:
         kind = nn.remat(Block) if self.remat else Block
