@@ -11,21 +11,27 @@ from jaxlm.models.t5 import T5
 ENCODER_LACKS = "(head|decoder)/"
 
 # Layers of a block are numbered: attention, in a decoder attention to the source, feed-forward.
-OWN_ATTENTION = tuple(
-    Row(f"block.{{}}.layer.0.SelfAttention.{theirs}.weight", f"block_{{}}/attention/{ours}/kernel", LINEAR)
-    for theirs, ours in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "output"))
-) + (Row("block.{}.layer.0.layer_norm.weight", "block_{}/attention_norm/scale"),)
-SOURCE_ATTENTION = tuple(
-    Row(f"block.{{}}.layer.1.EncDecAttention.{theirs}.weight", f"block_{{}}/source_attention/{ours}/kernel", LINEAR)
-    for theirs, ours in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "output"))
-) + (Row("block.{}.layer.1.layer_norm.weight", "block_{}/source_norm/scale"),)
+ATTENTION = (
+    Row("block.{}.layer.0.layer_norm.weight", "block_{}/attention_norm/scale"),
+    Row("block.{}.layer.0.SelfAttention.q.weight", "block_{}/attention/query/kernel", LINEAR),
+    Row("block.{}.layer.0.SelfAttention.k.weight", "block_{}/attention/key/kernel", LINEAR),
+    Row("block.{}.layer.0.SelfAttention.v.weight", "block_{}/attention/value/kernel", LINEAR),
+    Row("block.{}.layer.0.SelfAttention.o.weight", "block_{}/attention/output/kernel", LINEAR),
+)
+SOURCE_ATTENTION = (
+    Row("block.{}.layer.1.layer_norm.weight", "block_{}/source_norm/scale"),
+    Row("block.{}.layer.1.EncDecAttention.q.weight", "block_{}/source_attention/query/kernel", LINEAR),
+    Row("block.{}.layer.1.EncDecAttention.k.weight", "block_{}/source_attention/key/kernel", LINEAR),
+    Row("block.{}.layer.1.EncDecAttention.v.weight", "block_{}/source_attention/value/kernel", LINEAR),
+    Row("block.{}.layer.1.EncDecAttention.o.weight", "block_{}/source_attention/output/kernel", LINEAR),
+)
 ENDS = (
     Row("block.0.layer.0.SelfAttention.relative_attention_bias.weight", "positions/embedding"),
     Row("final_layer_norm.weight", "final_norm/scale"),
 )
 EMBEDDING = (Row("shared.weight", "embed/embedding"),)
 UNTIED = (Row("lm_head.weight", "head/kernel", LINEAR),)
-MAPS = {"relu": {"wi": "up", "wo": "down"}, "geglu": {"wi_0": "gate", "wi_1": "up", "wo": "down"}}
+MAPS = {"relu": {"wi": "up", "wo": "down"}, "geglu": {"wi_0": "gate", "wi_1": "up", "wo": "down"}}  # feed-forward
 COPIES = dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight"), "shared.weight")
 # In the first files, and never used: there is no distance between a target and a source.
 UNUSED = (r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)
@@ -36,8 +42,8 @@ ARCHITECTURES = ("T5ForConditionalGeneration", "T5WithLMHeadModel")  # the secon
 
 def table(model: T5) -> Table:
     """Where the tensors lie."""
-    encoder = ENDS + each(model.depth, OWN_ATTENTION + _feed_forward(model, 1))
-    layer = OWN_ATTENTION + SOURCE_ATTENTION + _feed_forward(model, 2)
+    encoder = ENDS + each(model.depth, ATTENTION + _feed_forward(model, 1))
+    layer = ATTENTION + SOURCE_ATTENTION + _feed_forward(model, 2)
     decoder = ENDS + each(model.decoder_depth or model.depth, layer)
     stacks = {"encoder": encoder, "decoder": decoder}
     rows = tuple(row.under(f"{name}.", f"{name}/") for name, stack in stacks.items() for row in stack)
@@ -49,10 +55,9 @@ def table(model: T5) -> Table:
 def _feed_forward(model: T5, layer: int) -> tuple[Row, ...]:
     at = f"block.{{}}.layer.{layer}"
     norm = Row(f"{at}.layer_norm.weight", "block_{}/feed_forward_norm/scale")
-    maps = MAPS[model.activation].items()
     kernels = [
         Row(f"{at}.DenseReluDense.{theirs}.weight", f"block_{{}}/feed_forward/{ours}/kernel", LINEAR)
-        for theirs, ours in maps
+        for theirs, ours in MAPS[model.activation].items()
     ]
     return (norm, *kernels)
 
