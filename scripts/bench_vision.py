@@ -94,7 +94,7 @@ def replaced(tree: Any, leaves: dict[str, Any]) -> Any:
 
 def leaves_of(peer: Any) -> dict[str, Any]:
     """The peer's parameters by our paths, through the table that reads pretrained weights."""
-    from jaxlm.hub.resnet import translate
+    from jaxlm.hub.torchvision import translate
 
     names = {}
     for name, tensor in peer.state_dict().items():

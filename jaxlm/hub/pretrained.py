@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import numpy as np
 
 from jaxlm.errors import BadInput
 from jaxlm.hub import tensors
@@ -21,11 +22,18 @@ FAMILIES = {
     "llama": "jaxlm.hub.llama",
     "mistral": "jaxlm.hub.llama",
     "qwen2": "jaxlm.hub.llama",
+    "resnet": "jaxlm.hub.resnet",
     "t5": "jaxlm.hub.t5",
     "vit": "jaxlm.hub.vit",
 }
 
-TRAINING_ONLY = ("axis_name", "dropout", "remat", "scan")  # fields that do not change what a model computes
+TRAINING_ONLY = (
+    "axis_name",
+    "dropout",
+    "remat",
+    "scan",
+    "zero_residual",
+)  # fields that do not change what a model computes
 
 
 class Family(Protocol):
@@ -90,6 +98,12 @@ def write(folder: str | Path, model: Any, leaves: Mapping[str, Any]) -> None:
     family = family_for(model)
     config = family.to_config(model)
     _check_same(model, family.from_config(Options(config)), config["model_type"])
+    for path, wanted in shapes(family, model).items():
+        if np.shape(leaves[path]) != wanted.shape:
+            raise BadInput(
+                f"{path} is {list(np.shape(leaves[path]))}, and {config['model_type']} of transformers has "
+                f"{list(wanted.shape)} for these fields of the model: it cannot be written so"
+            )
     tensors.write(folder, to_tensors(family.table(model), leaves))
     (Path(folder) / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 

@@ -1,56 +1,93 @@
-"""Residual networks in PyTorch's names, as torchvision and the common CIFAR models have them, from safetensors."""
+"""ResNet of transformers: `ResNetForImageClassification` is our `ResNet` with the stem for photographs."""
 
-import re
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jaxlm.errors import BadInput
-from jaxlm.hub.tensors import Tensors
+from jaxlm.hub.mapping import CONV, LINEAR, Row, Table
+from jaxlm.hub.options import Options, labels
+from jaxlm.models.resnet import ResNet
 
-# A layer of theirs, as a regular expression, and the same layer here. Stages are numbered from 1 there and 0 here.
-LAYERS = (
-    (r"conv1", "stem"),
-    (r"bn1", "stem_norm"),
-    (r"layer(\d+)\.(\d+)\.conv(\d+)", "stage_{0}_block_{1}/conv_{2}"),
-    (r"layer(\d+)\.(\d+)\.bn(\d+)", "stage_{0}_block_{1}/norm_{2}"),
-    (r"layer(\d+)\.(\d+)\.(?:downsample|shortcut)\.0", "stage_{0}_block_{1}/shortcut"),
-    (r"layer(\d+)\.(\d+)\.(?:downsample|shortcut)\.1", "stage_{0}_block_{1}/shortcut_norm"),
-    (r"fc|linear", "head"),
+ENCODER_LACKS = "head/"
+
+HEAD = (
+    Row("classifier.1.weight", "head/kernel", LINEAR),
+    Row("classifier.1.bias", "head/bias"),
 )
-# Axes of a layer's weight -> its name here, and its axes in our order (None: as they are).
-WEIGHTS = {4: ("params", "kernel", (2, 3, 1, 0)), 2: ("params", "kernel", (1, 0)), 1: ("params", "scale", None)}
-VECTORS = {
-    "bias": ("params", "bias"),
-    "running_mean": ("batch_stats", "mean"),
-    "running_var": ("batch_stats", "var"),
-}
+COUNTERS = (r".*\.num_batches_tracked",)  # of what PyTorch uses them for only where a norm has no momentum
+ARCHITECTURE = "ResNetForImageClassification"
 
 
-def read_resnet(path: str | Path) -> dict[str, np.ndarray]:
-    """The leaves of a ResNet's safetensors file, by our path: "params/stem/kernel", "batch_stats/stem_norm/mean", ...
+def table(model: ResNet) -> Table:
+    """Where the tensors lie."""
+    rows = unit("resnet.embedder.embedder", "stem", "stem_norm") + HEAD
+    for stage, depth in enumerate(model.stages):
+        for number in range(depth):
+            theirs, ours = f"resnet.encoder.stages.{stage}.layers.{number}", f"stage_{stage}_block_{number}"
+            for layer in range(3 if model.block == "bottleneck" else 2):
+                rows += unit(f"{theirs}.layer.{layer}", f"{ours}/conv_{layer + 1}", f"{ours}/norm_{layer + 1}")
+            if number == 0 and (stage or model.block == "bottleneck"):
+                rows += unit(f"{theirs}.shortcut", f"{ours}/shortcut", f"{ours}/shortcut_norm")
+    return Table(rows, ignored=COUNTERS)
 
-    Raises:
-        BadInput: no such file, no safetensors file, or a tensor that no layer of a ResNet has.
-    """
-    return dict(translate(name, tensor, path) for name, tensor in _tensors(path).items())
+
+def unit(theirs: str, conv: str, norm: str) -> tuple[Row, ...]:
+    """A convolution and its norm."""
+    return (
+        Row(f"{theirs}.convolution.weight", f"{conv}/kernel", CONV),
+        Row(f"{theirs}.normalization.weight", f"{norm}/scale"),
+        Row(f"{theirs}.normalization.bias", f"{norm}/bias"),
+        Row(f"{theirs}.normalization.running_mean", f"batch_stats/{norm}/mean"),
+        Row(f"{theirs}.normalization.running_var", f"batch_stats/{norm}/var"),
+    )
 
 
-def _tensors(path: str | Path) -> dict[str, np.ndarray]:
-    return {name: tensor for name, tensor in Tensors(path).items() if not name.endswith("num_batches_tracked")}
+def example(model: ResNet) -> tuple[Any, ...]:
+    """One image."""
+    return (np.zeros((1, 32, 32, 3), np.float32),)
 
 
-def translate(name: str, tensor: np.ndarray, path: str | Path) -> tuple[str, np.ndarray]:
-    """One tensor under our path, with its axes in our order; `path` is for the message of a BadInput."""
-    layer, _, kind = name.rpartition(".")
-    for pattern, ours in LAYERS:
-        match = re.fullmatch(pattern, layer)
-        if match and (kind in VECTORS or (kind == "weight" and tensor.ndim in WEIGHTS)):
-            stage, *rest = match.groups() or ("0",)
-            ours = ours.format(int(stage) - 1, *rest)
-            if kind in VECTORS:
-                collection, leaf = VECTORS[kind]
-                return f"{collection}/{ours}/{leaf}", tensor
-            collection, leaf, axes = WEIGHTS[tensor.ndim]
-            return f"{collection}/{ours}/{leaf}", np.ascontiguousarray(tensor.transpose(axes))
-    raise BadInput(f"{path} has a tensor {name} {list(tensor.shape)}, which no layer of a ResNet has")
+def writes(model: Any) -> bool:
+    """Whether a module of ours is of this family."""
+    return isinstance(model, ResNet)
+
+
+def from_config(options: Options) -> ResNet:
+    """Our module."""
+    options.expect("architectures", [ARCHITECTURE])
+    options.expect("num_channels", 3)
+    options.expect("hidden_act", "relu")
+    options.expect("downsample_in_first_stage", False)
+    options.expect("downsample_in_bottleneck", False)
+    model = ResNet(
+        classes=options.classes(),
+        stages=tuple(options.take("depths", (3, 4, 6, 3))),
+        block=options.choose("layer_type", {"basic": "basic", "bottleneck": "bottleneck"}, "bottleneck"),
+        width=options.take("embedding_size", 64),
+    )
+    options.expect("hidden_sizes", _widths(model))
+    options.finish("out_features out_indices stage_names")
+    return model
+
+
+def to_config(model: ResNet) -> dict[str, Any]:
+    """Their config.json."""
+    return {
+        "architectures": [ARCHITECTURE],
+        "model_type": "resnet",
+        "dtype": "float32",
+        "num_channels": 3,
+        "embedding_size": model.width,
+        "depths": list(model.stages),
+        "hidden_sizes": _widths(model),
+        "layer_type": model.block,
+        "hidden_act": "relu",
+        "downsample_in_first_stage": False,
+        "downsample_in_bottleneck": False,
+        **labels(model.classes),
+    }
+
+
+def _widths(model: ResNet) -> list[int]:
+    """What each stage gives."""
+    return [model.width * 2**stage * (4 if model.block == "bottleneck" else 1) for stage in range(len(model.stages))]

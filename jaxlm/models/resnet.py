@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxlm.errors import BadInput
 from jaxlm.nn.conv import Conv, max_pool, mean_pool
 from jaxlm.nn.image_norm import ImageNorm
 from jaxlm.nn.module import Module
@@ -42,6 +43,7 @@ class ResNet(Module):
     @nn.compact
     def __call__(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
         """Logits of each class."""
+        self.validate()
         norm = partial(ImageNorm, self.norm, self.axis_name)
         kernel, stride = ((7, 7), 2) if self.stem == "photo" else ((3, 3), 1)
         x_BHWC = Conv(self.width, kernel, stride, name="stem")(image_BHWC)
@@ -56,6 +58,18 @@ class ResNet(Module):
                 name = f"stage_{stage}_block_{number}"
                 x_BHWC = block(self.width * 2**stage, stride, name=name)(x_BHWC, train=train)
         return nn.Dense(self.classes, name="head")(mean_pool(x_BHWC))
+
+    def validate(self) -> None:
+        """Check the fields.
+
+        Raises:
+          BadInput: one line that names the field and the mend.
+        """
+        if not self.stages or min(self.stages) < 1:
+            raise BadInput(f"model.stages is {self.stages}: give the number of blocks, at least 1, of at least 1 stage")
+        for name in ("classes", "width"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"model.{name} is {getattr(self, name)}: it must be at least 1")
 
 
 class Basic(Module):

@@ -97,7 +97,7 @@ def read_leaves(path: str, step: int | None) -> Leaves:
     if is_pretrained(path):
         return pretrained.read(path).leaves
     if Path(path).suffix == ".safetensors":
-        from jaxlm.hub.resnet import read_resnet
+        from jaxlm.hub.torchvision import read_resnet
 
         return read_resnet(path)
     if not Path(path).is_dir():

@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from jaxlm import optim, steps
-from jaxlm.hub.resnet import read_resnet
 from jaxlm.hub.tensors import PICKLES
+from jaxlm.hub.torchvision import read_resnet
 from jaxlm.models.resnet import ResNet
 from jaxlm.train.checkpoint import Checkpoints
 from jaxlm.train.main import Session
@@ -155,7 +155,7 @@ def test_frozen_layers_of_a_started_run_keep_what_they_took(tuned):
 
 
 def in_pytorchs_names(leaves):
-    """Leaves by our path under the names and with the axes of PyTorch: hub.resnet's table, backwards, by hand."""
+    """Leaves by our path under the names and with the axes of PyTorch: hub.torchvision's table, backwards, by hand."""
     kinds = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
     found = {}
     for path, leaf in leaves.items():

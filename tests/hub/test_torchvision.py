@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from jaxlm import optim, steps
 from jaxlm.data.image_specs import TfdsImages
 from jaxlm.errors import BadInput
-from jaxlm.hub.resnet import read_resnet, translate
+from jaxlm.hub.torchvision import read_resnet, translate
 from jaxlm.losses import Classification
 from jaxlm.models.resnet import cifar_resnet20, cifar_resnet56, resnet18, resnet50
 from jaxlm.steps import transforms
