@@ -83,6 +83,8 @@ def from_config(options: Options) -> ViT:
     options.expect("pooler_act", "tanh")
     options.expect("pooler_output_size", options.peek("hidden_size"), None)
     classes = options.classes()
+    # A ViTModel that was made without its pooler, as DINO's, says so by its tensors alone.
+    bare = options.stores("layernorm.weight") and not options.stores("pooler.dense.weight")
     model = ViT(
         classes=classes if kind == CLASSES else 0,
         patch=patch,
@@ -92,7 +94,7 @@ def from_config(options: Options) -> ViT:
         hidden=options.take("intermediate_size"),
         dropout=options.take("hidden_dropout_prob", 0.0),
         eps=options.take("layer_norm_eps", 1e-12),
-        representation=kind == MODEL,
+        representation=kind == MODEL and not bare,
         activation=options.choose("hidden_act", ACTIVATIONS, "gelu"),
         qkv_bias=options.take("qkv_bias", True),
         image=(high, wide, options.take("num_channels", 3)),

@@ -214,3 +214,10 @@ def test_copies_and_unused_tensors_of_early_t5_files_are_read(folder):
     copies = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
     path = folder("t5 1.0", **unused, **dict.fromkeys(copies, table))
     assert len(pretrained.read(path).leaves) == len(drawn(FIRST))
+
+
+def test_a_vit_without_its_pooler_is_an_encoder_alone(folder):
+    path = folder("vit encoder", **{"pooler.dense.weight": None, "pooler.dense.bias": None})
+    model, leaves = pretrained.read(path)
+    assert model == MODELS["vit encoder"].clone(representation=False)
+    assert not any("pre_head" in name for name in leaves)

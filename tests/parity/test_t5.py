@@ -98,6 +98,7 @@ def test_greedy_answers(ours, theirs, stop):
     found = greedy(ours.model, ours.variables, rows, length=20, stop=stop)
     given = tensor(np.where(REAL, source, 0))
     options = {"attention_mask": tensor(REAL), "max_new_tokens": 20, "do_sample": False, "eos_token_id": stop}
+    options |= {"use_cache": False}  # theirs (5.23) has as many layers as the encoder
     expected = [row[1:] for row in theirs.generate(given, **options).tolist()]
     assert found == [row[: row.index(stop)] if stop in row else row for row in expected]
 
