@@ -56,7 +56,7 @@ def table(model: ViT) -> Table:
     rows = ends + each(model.depth, LAYER + (QKV_BIAS if model.qkv_bias else ()))
     if model.classes:
         return Table(tuple(row.under("vit.", "") for row in rows) + CLASSIFIER)
-    return Table(rows + POOLER)
+    return Table(rows + POOLER if model.representation else rows)
 
 
 def example(model: ViT) -> tuple[Any, ...]:
