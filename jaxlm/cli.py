@@ -9,7 +9,7 @@ from typing import Any
 def main() -> None:
     """Parse the verb, run it, exit with its code: 2 and one line on bad input."""
     words, rest = parser().parse_known_args()
-    if rest and words.verb not in ("verify-resume", "crossval", "ablate", "tune"):
+    if rest and words.verb not in ("verify-resume", "crossval", "ablate", "tune", "import"):
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     from jaxlm import verbs
     from jaxlm.errors import BadInput
@@ -60,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("--json", action="store_true", help="JSON lines instead of a table")
     predict.add_argument("--skip-broken", action="store_true", help="go on past files that cannot be read")
     predict.add_argument("--step", type=int, default=None, help="the checkpoint (default: the newest)")
+
+    _hub(verbs)
 
     crossval = verbs.add_parser(
         "crossval",
@@ -161,6 +163,30 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--seed", type=int, default=0, help="of the moments (default 0)")
     verify.add_argument("--directory", default=None, help="keep both runs here (default: a folder that is removed)")
     return root
+
+
+def _hub(verbs: Any) -> None:
+    """The verbs for pretrained models."""
+    bring = verbs.add_parser(
+        "import",
+        help="make a run of pretrained weights in Hugging Face's layout",
+        epilog="Further words are overrides of the config, as --data.path FILE.",
+    )
+    bring.add_argument("source", metavar="DIR", help="a folder with config.json and safetensors, or a name on the hub")
+    bring.add_argument("--directory", default=None, help="of the run (default: runs/<name of the folder>)")
+    bring.add_argument("--tokenizer", default=None, help="a folder or file, where DIR has none")
+    bring.add_argument(
+        "--experiment",
+        default="experiments/language_model.py",
+        help="the experiment file of the run (default: experiments/language_model.py)",
+    )
+    bring.add_argument("--config", default=None, help="a config whose model is replaced (default: one for text)")
+
+    export = verbs.add_parser("export", help="write a run's model for other programs")
+    export.add_argument("run", metavar="RUN", help="a run directory")
+    export.add_argument("out", metavar="DIR", help="a new folder")
+    export.add_argument("--to", choices=("hf",), required=True, help="hf: as transformers loads it, in safetensors")
+    export.add_argument("--step", type=int, default=None, help="the checkpoint (default: the newest)")
 
 
 def _trace(verbs: Any) -> None:

@@ -47,6 +47,8 @@ HOMES = {
     "tensorflow": {"data"},
     "tokenizers": {"data", "hub"},
     "safetensors": {"hub"},
+    "huggingface_hub": {"hub"},
+    "transformers": set(),
     "PIL": {"data"},
     "sklearn": {"data"},
     "scipy": {"verbs", "ablate"},

@@ -7,11 +7,12 @@ pieces and scores         SentencePiece BPE (Llama): {"vocabulary": [...], "scor
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jaxlm.data.tokenizer_library import PretrainedTokenizer
-from jaxlm.data.tokenizer_protocol import SEPARATOR, Special
+from jaxlm.data.tokenizer_library import LibraryTokenizer, PretrainedTokenizer
+from jaxlm.data.tokenizer_protocol import SEPARATOR, Special, Tokenizer
 from jaxlm.errors import BadInput
 
 # What the field calls special tokens, for files that do not tell their roles.
@@ -67,6 +68,16 @@ def find_tokenizer(path: Path) -> Path:
     if path.suffix not in (".json", ".txt"):
         raise BadInput(f"{path} is neither .json nor .txt: give a tokenizer.json, vocab.json or vocab.txt")
     return path
+
+
+def library_files(tokenizer: Tokenizer) -> dict[str, str]:
+    """Return the files by name, as `transformers` reads them; nothing for a tokenizer that its form does not know."""
+    if not isinstance(tokenizer, LibraryTokenizer):
+        return {}
+    names = {index: piece for piece, index in _vocabulary(json.loads(tokenizer.model)).items()}
+    roles = {f"{role}_token": names[index] for role, index in asdict(tokenizer.special).items() if index is not None}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast"} | roles
+    return {"tokenizer.json": tokenizer.model, "tokenizer_config.json": json.dumps(config, indent=2) + "\n"}
 
 
 def _lower(file: Path, lower: bool | None) -> bool:

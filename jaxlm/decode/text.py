@@ -16,6 +16,9 @@ class Codec(Protocol):
     def separator(self) -> int | None:
         """The token between documents."""
 
+    def frame(self) -> Any:
+        """Its `before` are the tokens that stand before every text."""
+
     def encode(self, text: str) -> Any:
         """Tokens of a text."""
 
@@ -42,8 +45,9 @@ def continue_text(
     """
     if length < 1:
         raise BadInput(f"length is {length}: ask for at least 1 new token")
-    beginning = [tokenizer.separator] if tokenizer.separator is not None else []
-    texts = [[*(tokenizer.encode(prompt).tolist() or beginning)] for prompt in prompts]
+    before = [*tokenizer.frame().before]
+    beginning = before or ([] if tokenizer.separator is None else [tokenizer.separator])
+    texts = [before + ids if (ids := tokenizer.encode(prompt).tolist()) else [*beginning] for prompt in prompts]
     sizes = [len(text) for text in texts]
     ended = [False] * len(texts)
     fits = max(sizes, default=0) + length <= model.context
@@ -64,4 +68,10 @@ def continue_text(
         for row, new in enumerate(rows):
             texts[row] += [] if ended[row] else new
             ended[row] |= len(new) < count
-    return [tokenizer.decode(text[size:]) for text, size in zip(texts, sizes, strict=True)]
+    return [_new_text(tokenizer, text, size) for text, size in zip(texts, sizes, strict=True)]
+
+
+def _new_text(tokenizer: Codec, tokens: list[int], size: int) -> str:
+    """The text of the tokens from `size` on; some tokenizers would drop a space from where a text begins."""
+    old, whole = tokenizer.decode(tokens[:size]), tokenizer.decode(tokens)
+    return whole[len(old) :] if whole.startswith(old) else tokenizer.decode(tokens[size:])

@@ -82,21 +82,31 @@ def read(folder: str | Path) -> Pretrained:
         BadInput: an architecture or option that is not computed here, or tensors that do not fit it.
     """
     folder = Path(folder).expanduser()
-    options = Options.read(folder)
-    family = family_of(options)
-    model = family.from_config(options)
-    model.validate()
+    model = read_model(folder)
+    family = family_for(model)
     return Pretrained(model, to_leaves(family.table(model), tensors.Tensors(folder), shapes(family, model)))
 
 
-def write(folder: str | Path, model: Any, leaves: Mapping[str, Any]) -> None:
-    """Write config.json and safetensors into a folder that is there.
+def read_model(folder: Path) -> Any:
+    """The model of a folder, from its config.json alone."""
+    options = Options.read(folder)
+    model = family_of(options).from_config(options)
+    model.validate()
+    return model
+
+
+def write(
+    folder: str | Path, model: Any, leaves: Mapping[str, Any], special: Mapping[str, int | None] | None = None
+) -> None:
+    """Write config.json and safetensors into a folder that is there; `special` are ids of special tokens by role.
 
     Raises:
         BadInput: a model that no architecture of theirs computes.
     """
     family = family_for(model)
     config = family.to_config(model)
+    if special is not None:
+        config |= {f"{role}_token_id": special.get(role) for role in ("bos", "eos", "pad")}
     _check_same(model, family.from_config(Options(config)), config["model_type"])
     for path, wanted in shapes(family, model).items():
         if np.shape(leaves[path]) != wanted.shape:
