@@ -5,7 +5,8 @@ r"""Teach a tiny pretrained Llama, 260 thousand weights of children's stories, t
         --data.tokenizer.path STORIES/reference.json
 
 STORIES is the model's folder in Hugging Face's layout, TREC that of the TREC questions. Score and cost: see README,
-Results.
+Results. No story has the token of an end in it, so its vector was never trained: the table is adapted as well, or no
+answer would end.
 """
 
 from jaxlm.data import Chat, Pretrained
@@ -31,7 +32,7 @@ STORIES = GPT(
 )
 
 config = Config(
-    model=Adapted(STORIES, LoRA(rank=8, alpha=16)),
+    model=Adapted(STORIES, LoRA(rank=8, alpha=16, pattern=r"(kernel|embedding)$")),
     data=Chat(
         path="chat_train.jsonl",
         eval_path="chat_eval.jsonl",
@@ -42,13 +43,13 @@ config = Config(
     ),
     optim=AdamW(peak=3e-3, warmup=20, decay=0.0, clip=1.0),
     place=Place(),
-    run=Run(steps=300, eval_every=100, save_every=100, log_every=50),
+    run=Run(steps=200, eval_every=100, save_every=100, log_every=50),
 )
 
 ablations = {
     "rank 1": ("--model.lora.rank", "1"),
     "DoRA": ("--model.lora.dora",),
-    "attention alone": ("--model.lora.pattern", "attention/.*kernel$"),
+    "kernels alone": ("--model.lora.pattern", "kernel$"),
     "base in 8 bits": ("--model.bits", "8"),
     "base in 4 bits": ("--model.bits", "4"),
     "all parameters": ("--model.lora.rank", "0", "--model.lora.full", "."),
