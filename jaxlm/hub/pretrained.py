@@ -89,9 +89,19 @@ def read(folder: str | Path) -> Pretrained:
 
 def read_model(folder: Path) -> Any:
     """The model of a folder, from its config.json alone."""
-    options = Options.read(folder)
-    model = family_of(options).from_config(options)
-    model.validate()
+    return model_of(Options.read(folder))
+
+
+def model_of(options: Options) -> Any:
+    """The model that a config.json describes."""
+    try:
+        model = family_of(options).from_config(options)
+        model.validate()
+    except BadInput:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        told = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        raise BadInput(f"{options.where} holds an option that is not of the kind that it should be ({told})") from None
     return model
 
 

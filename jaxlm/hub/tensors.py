@@ -89,7 +89,7 @@ def write(folder: str | Path, tensors: Mapping[str, np.ndarray], shard_bytes: in
     for file, names in zip(
         files, shards, strict=True
     ):  # the library writes memory as it lies, so it must lie in C order
-        save_file({name: np.ascontiguousarray(tensors[name]) for name in names}, Path(folder) / file, {"format": "pt"})
+        save_file({name: np.asarray(tensors[name], order="C") for name in names}, Path(folder) / file, {"format": "pt"})
     if len(shards) > 1:
         places = {name: file for file, names in zip(files, shards, strict=True) for name in names}
         index = {"metadata": {"total_size": sum(x.nbytes for x in tensors.values())}, "weight_map": places}
