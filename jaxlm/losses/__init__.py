@@ -5,6 +5,7 @@ from jaxlm.losses.dpo import DPO, dpo
 from jaxlm.losses.masked_language_model import masked_language_model
 from jaxlm.losses.next_token import next_token
 from jaxlm.losses.penalty import penalise
+from jaxlm.losses.token_classification import token_classification
 
 __all__ = [
     "DPO",
@@ -16,4 +17,5 @@ __all__ = [
     "masked_language_model",
     "next_token",
     "penalise",
+    "token_classification",
 ]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxlm.steps import LossFn, Mean, Metrics
+from jaxlm.steps import LossFn, Mean, Metrics, Perplexity
 
 PyTree = Any
 
@@ -29,7 +29,8 @@ def next_token(model: Applies, token_bytes: Any = None) -> LossFn:
     them.
     token_bytes: float array (V,), how many bytes of text each token stands for; with it the metrics gain
     "bits_per_byte", the loss in bits over the bytes of the targets, which compares across tokenizers.
-    Metrics: "loss" (nats per token), "accuracy" (share of targets that are the likeliest token).
+    Metrics: "loss" (nats per token), "accuracy" (share of targets that are the likeliest token); in evaluation
+    "perplexity" (the exponential of the loss).
     """
     sizes_V = None if token_bytes is None else jnp.asarray(token_bytes, jnp.float32)
 
@@ -43,7 +44,9 @@ def next_token(model: Applies, token_bytes: Any = None) -> LossFn:
         mask_BT = batch.get("mask", jnp.ones(targets_BT.shape, jnp.float32))
         nats_BT, correct_BT = cross_entropy(logits_BTV, targets_BT)
         total, weight = (nats_BT * mask_BT).sum(), mask_BT.sum()
-        metrics = {"loss": Mean(total, weight), "accuracy": Mean((correct_BT * mask_BT).sum(), weight)}
+        metrics: Metrics = {"loss": Mean(total, weight), "accuracy": Mean((correct_BT * mask_BT).sum(), weight)}
+        if not train:
+            metrics["perplexity"] = Perplexity(total, weight)
         if sizes_V is not None:
             metrics["bits_per_byte"] = Mean(total / math.log(2), (sizes_V[targets_BT] * mask_BT).sum())
         return metrics, variables

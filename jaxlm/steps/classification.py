@@ -35,9 +35,9 @@ class Confusion(NamedTuple):
         return cls(zeros.at[labels_B, predicted_B].add(counted_B.astype(jnp.int32), mode="drop"))
 
     def compute(self) -> dict[str, float]:
-        """Accuracy, which is the micro average of all three scores, and the other averages of `averages`.
+        """Accuracy, which is the micro average of all three scores, the other averages of `averages`, and `matthews`.
 
-        They are over the classes that occur.
+        The averages are over the classes that occur.
         """
         mean = averages(self.counts)
         return {
@@ -46,6 +46,7 @@ class Confusion(NamedTuple):
             "recall_macro": mean["macro"]["recall"],
             "f1_macro": mean["macro"]["f1"],
             "f1_weighted": mean["weighted"]["f1"],
+            "mcc": matthews(self.counts),
         }
 
 
@@ -140,6 +141,19 @@ def averages(counts: Any, labels: Sequence[int] | None = None) -> dict[str, dict
     }
 
 
+def matthews(counts: Any) -> float:
+    """Matthews' correlation coefficient of confusion counts (C, C), on the host: 1 is perfect, 0 is chance.
+
+    Gorodkin 2004 (Comput. Biol. Chem. 28), equation 8; with two classes that of Matthews 1975.
+    """
+    right_C, predicted_C, true_C = (x.astype(np.float64) for x in _marginals(counts))
+    right, total = right_C.sum(), true_C.sum()
+    spread = (total**2 - predicted_C @ predicted_C) * (total**2 - true_C @ true_C)
+    if not spread:
+        return 0.0 if total else float("nan")
+    return float((right * total - predicted_C @ true_C) / np.sqrt(spread))
+
+
 def _marginals(counts: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """True positives, predictions and labels of each class, int64 (C,)."""
     counts = np.asarray(counts, np.int64)
@@ -170,7 +184,7 @@ def report(counts: Any, names: Sequence[str], labels: Sequence[int] | None = Non
     width = max(len("weighted avg"), digits, *(len(names[i]) for i in chosen))
 
     def line(name: str, cells: Sequence[str], support: Any) -> str:
-        return f"{name:>{width}s} " + "".join(f" {cell:>9}" for cell in (*cells, support)) + "\n"
+        return row(name, cells, support, width)
 
     def number(value: float) -> str:
         return f"{value:.{digits}f}"
@@ -182,3 +196,8 @@ def report(counts: Any, names: Sequence[str], labels: Sequence[int] | None = Non
     if set(chosen) >= set(occurring(counts)):
         average["micro"] = line("accuracy", ["", "", number(mean["micro"]["f1"])], total)
     return "".join([*lines, "\n", *average.values()])
+
+
+def row(name: str, cells: Sequence[str], support: Any, width: int) -> str:
+    """One line of a report: a name, right-aligned in `width`, and cells of nine."""
+    return f"{name:>{width}s} " + "".join(f" {cell:>9}" for cell in (*cells, support)) + "\n"

@@ -28,6 +28,21 @@ class Mean(NamedTuple):
         return float(total / weight) if weight else float("nan")
 
 
+class Perplexity(NamedTuple):
+    """The exponential of a weighted mean of nats: how many equally likely tokens would be as hard to tell.
+
+    total: sum of weighted nats, float scalar.    weight: sum of the weights, float or integer scalar.
+    """
+
+    total: Any
+    weight: Any
+
+    def compute(self) -> float:
+        """Divide, on the host and in float64; infinity where that is too large, NaN where nothing was counted."""
+        with np.errstate(over="ignore"):
+            return float(np.exp(Mean(*self).compute()))
+
+
 Metrics = dict[str, Any]  # each value is a Metric, and "loss" is a Mean
 
 

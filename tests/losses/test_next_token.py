@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxlm import steps
 from jaxlm.losses import next_token
 from jaxlm.losses.next_token import cross_entropy
 
@@ -163,7 +164,15 @@ def test_bits_per_byte_do_not_depend_on_how_the_text_is_cut_into_tokens():
 
 
 def test_without_the_bytes_of_tokens_there_are_no_bits_per_byte():
-    assert set(measure(*draw(6))) == {"loss", "accuracy"}
+    assert set(measure(*draw(6))) == {"loss", "accuracy", "perplexity"}
+
+
+def test_perplexity_is_the_exponential_of_the_loss():
+    numbers = steps.compute(measure(*draw(9)))
+    assert numbers["perplexity"] == pytest.approx(math.exp(numbers["loss"]), rel=1e-9)
+    assert measure(np.zeros((1, 2, VOCAB)), {"targets": np.int32([[0, 3]]), "tokens": None})[
+        "perplexity"
+    ].compute() == (pytest.approx(VOCAB, rel=1e-6))
 
 
 @pytest.mark.parametrize("given_names", [(), ("segments",), ("segments", "positions")])

@@ -90,7 +90,7 @@ def test_evaluation_agrees(name):
     for metrics, expected_metrics in zip(results, expected, strict=True):
         assert float(metrics["loss"].weight) == float(expected_metrics["loss"].weight)
     merged, expected_merged = (steps.compute(steps.merge(*parts)) for parts in (results, expected))
-    assert set(merged) == {"loss", "accuracy", "bits_per_byte"}
+    assert set(merged) == {"loss", "accuracy", "perplexity", "bits_per_byte"}
     assert merged == pytest.approx(expected_merged, rel=1e-6)
 
 

@@ -108,6 +108,7 @@ def test_a_confusion_computes_the_scores_of_the_classes_that_occur(pairs):
         "precision_macro": sk.precision_score(true, predicted, average="macro", zero_division=0),
         "recall_macro": sk.recall_score(true, predicted, average="macro", zero_division=0),
         **{f"f1_{kind}": value for kind, value in f1.items()},
+        "mcc": sk.matthews_corrcoef(true, predicted),
     }
     actual = Confusion(confusion(pairs)).compute()
     assert actual == pytest.approx(expected, rel=1e-14)
@@ -312,7 +313,7 @@ def test_a_record_holds_the_names_of_a_metric_of_several_numbers():
         meter.add(completed, metrics_of(jax.tree.map(jnp.asarray, draw(completed, 8))))
     meter.flush()
     names = {name.removeprefix("train/") for name in records[0] if name.startswith("train/")}
-    scores = {"accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted"}
+    scores = {"accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "mcc"}
     assert names == {"loss", "top_2", "calibration_error"} | scores
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxlm.steps import Mean, compute, merge
+from jaxlm.steps import Mean, Perplexity, compute, merge
 
 # Sums of small multiples of 1/8 are exact in float64, so the laws can be asserted with ==.
 exact = st.builds(Mean, st.integers(-999, 999).map(lambda n: n / 8), st.integers(0, 999).map(lambda n: n / 8))
@@ -94,3 +94,17 @@ def test_compute_divides_every_metric_and_prefixes_its_name():
     metrics = {"loss": Mean(6.0, 4.0), "accuracy": Mean(1.0, 4.0)}
     assert compute(metrics) == {"loss": 1.5, "accuracy": 0.25}
     assert compute(metrics, prefix="eval/") == {"eval/loss": 1.5, "eval/accuracy": 0.25}
+
+
+@given(st.lists(st.tuples(st.floats(0, 50), weights), min_size=1, max_size=9))
+def test_a_perplexity_is_the_exponential_of_the_mean_and_not_a_mean_of_exponentials(pairs):
+    values, weight = np.array(pairs).T
+    whole = merge(*({"perplexity": Perplexity(v * w, w)} for v, w in pairs))["perplexity"].compute()
+    if weight.sum() == 0:
+        assert math.isnan(whole)
+    else:
+        assert whole == pytest.approx(math.exp(np.average(values, weights=weight)), rel=1e-9)
+
+
+def test_a_perplexity_beyond_all_numbers_is_infinite():
+    assert Perplexity(1e4, 1.0).compute() == math.inf
