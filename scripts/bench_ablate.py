@@ -8,6 +8,9 @@ Peers, each timed from its start to the last record, with initialisation, compil
 - one after another: all runs in this process with one compilation (`--packing alone`);
 - the packings asked for, where "auto" is timed with its trial.
 
+The overhead of a cell is the time of a peer without that of its updates, as its runs record it, by cell: its share of
+compilation and of the trial, initialisation, evaluation, checkpoints, and the files of a run.
+
 The cells go to a folder that is removed, and compiled programs are not kept between peers.
 """
 
@@ -19,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -72,30 +76,50 @@ def main() -> None:
         source = MLP if words.model == "mlp" else TRANSFORMER
         config = Path(folder) / f"{words.model}.py"
         config.write_text(source.format(steps=words.steps, text=str(ROOT / "docs" / "design.md")))
-        totals = bench(words, config, Path(folder))
+        totals, overheads = bench(words, config, Path(folder))
     count = words.seeds * len(PEAKS)
     print(machine(os.cpu_count() or 1))
     print(f"{words.model}: {count} runs of {words.steps} updates; others had {others.share():.0%} of the machine\n")
     base = statistics.median(totals["one after another"])
-    print(f"{'':<20}{'median s':>10}{'min s':>10}{'against one after another':>28}")
+    print(f"{'':<20}{'median s':>10}{'min s':>10}{'overhead s a cell':>20}{'against one after another':>28}")
     for name, found in totals.items():
-        middle = statistics.median(found)
-        print(f"{name:<20}{middle:>10.1f}{min(found):>10.1f}{base / middle:>27.2f}x")
+        middle, overhead = statistics.median(found), statistics.median(overheads[name])
+        print(f"{name:<20}{middle:>10.1f}{min(found):>10.1f}{overhead:>20.2f}{base / middle:>27.2f}x")
 
 
-def bench(words: argparse.Namespace, config: Path, folder: Path) -> dict[str, list[float]]:
-    """Seconds of every peer by turn."""
+def bench(words: argparse.Namespace, config: Path, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Seconds of every peer by turn, and its overhead by cell."""
     experiment = ROOT / "experiments" / f"{'image_classification' if words.model == 'mlp' else 'language_model'}.py"
     count = words.seeds * len(PEAKS)
     starts = [separate(experiment, config, folder / f"process{number}", number) for number in range(words.processes)]
     totals = {"separate processes": [statistics.mean(starts) * count]}
+    updates = seconds_of_updates(folder.glob("process*"))
+    overheads = {"separate processes": [statistics.mean(starts) - updates / words.processes]}
     peers = {"one after another": "alone"} | {packing: packing for packing in words.packings}
     for turn in range(words.repeats):
         for name, packing in peers.items():
-            took = together(experiment, config, folder / f"{packing}{turn}", packing, words.seeds)
+            home = folder / f"{packing}{turn}"
+            took = together(experiment, config, home, packing, words.seeds)
             totals.setdefault(name, []).append(took)
+            updates = seconds_of_updates(path.parent for path in home.glob("cells/*/metrics.jsonl"))
+            overheads.setdefault(name, []).append((took - updates) / count)
             print(f"turn {turn}: {name} {took:.1f} s", flush=True)
-    return totals
+    return totals, overheads
+
+
+def seconds_of_updates(runs: Iterable[Path]) -> float:
+    """What the updates of runs took; those of a pack are recorded by each of its runs."""
+    from jaxlm.train.run_directory import RunDirectory
+
+    total = 0.0
+    for home in map(RunDirectory, runs):
+        records = [record for record in home.metrics() if "time/step" in record]
+        ends = [0, *(record["step"] for record in records)]
+        took = sum(
+            record["time/step"] * (end - begin) for record, begin, end in zip(records, ends, ends[1:], strict=False)
+        )
+        total += took / home.lineage()["sessions"][-1].get("runs", 1)
+    return total
 
 
 def separate(experiment: Path, config: Path, directory: Path, seed: int) -> float:

@@ -16,6 +16,7 @@ from jaxlm.data.protocol import Data
 from jaxlm.errors import BadInput
 from jaxlm.steps.transforms import Packing
 from jaxlm.train.experiment import Build
+from jaxlm.train.loop import by_shape
 from jaxlm.train.program import Program, Stacked, stack, unstack
 
 Asked = Literal["auto", "alone", "unrolled", "mapped", "vmapped"]
@@ -93,8 +94,13 @@ class Trial:
         self.build, self.configs = build, configs
         self.lead = Program(build, configs[0], "unrolled")  # its place, its experiment, its initialisation
         self.place, self.experiment = self.lead.place, self.lead.experiment
-        self.step = self.place.compile(self.experiment.step)
+        self._step = self.place.compile(self.experiment.step)
+        self.step = by_shape(self.compiled)
         self.evaluate = self.place.compile(self.experiment.evaluate, donate=False)
+
+    def compiled(self, state: Any, batch: Any) -> Any:
+        """The step of a run by itself, compiled as `train` does it, so that runs alone need not do it again."""
+        return self._step.lower(state, batch).compile()
 
     @cached_property
     def data(self) -> list[Data]:
@@ -124,7 +130,7 @@ class Trial:
         """What a run takes at most: its state twice, since a save copies it, batches in flight, and intermediates."""
         state, batch = self.lead.begin(self.configs[0]), self.put(self.experiment.train_data[0])
         held = sum(x.nbytes for x in jax.tree.leaves((state, state, [batch] * 4)))
-        analysis = self.step.lower(state, batch).compile().memory_analysis()
+        analysis = self.compiled(state, batch).memory_analysis()
         return held + (analysis.temp_size_in_bytes if analysis is not None else held)
 
     def put(self, batch: Any) -> Any:

@@ -60,7 +60,8 @@ def command() -> str:
 def packages() -> dict[str, str]:
     """Every installed distribution and its version, without the copies that some keep of others for themselves."""
     found = [d for d in importlib.metadata.distributions() if Path(str(d.locate_file(""))).name not in VENDORED]
-    return dict(sorted((d.metadata["Name"], d.version) for d in found))
+    described = [d.metadata for d in found]  # each access reads and parses a file
+    return dict(sorted((metadata["Name"], metadata["Version"]) for metadata in described))
 
 
 def git() -> dict[str, str] | None:

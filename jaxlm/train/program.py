@@ -42,14 +42,17 @@ def program_digest(config: Any, held: Collection[str] = ()) -> str | None:
 def sharing(build: Build, lead: Experiment) -> Build:
     """Compose runs with the functions of `lead`, a run of the same program: jax compiles them once.
 
-    What is its own in a run, its seeds and hyperparameters, is in its state.
+    What is its own in a run, its seeds and hyperparameters, is in its state. None shows a sample at its end: of many
+    runs nobody looks at them, and a small transformer would spend as long on one as on a hundred updates.
     """
 
     @wraps(build)
     def composed(config: Any, place: Placement) -> Experiment:
         own = build(config, place)
         values = values_of(config, own.hyperparameters)
-        return dataclasses.replace(own, init=lead.init, step=lead.step, evaluate=lead.evaluate, hyperparameters=values)
+        return dataclasses.replace(
+            own, init=lead.init, step=lead.step, evaluate=lead.evaluate, hyperparameters=values, preview=None
+        )
 
     return composed
 

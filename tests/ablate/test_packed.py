@@ -6,6 +6,7 @@ import os
 import signal
 from types import SimpleNamespace
 
+import jax
 import pytest
 from ablations import CONFIG, EXPERIMENT, command, jaxlm, records, tables
 
@@ -14,8 +15,10 @@ from jaxlm.ablate.packing import Choice, Trial, choose, free_memory
 from jaxlm.ablate.unit import parts_of, units
 from jaxlm.errors import BadInput
 from jaxlm.models.cnn import CNN
+from jaxlm.train import train
 from jaxlm.train.checkpoint import Checkpoints
 from jaxlm.train.config import load, load_module
+from jaxlm.train.program import sharing
 from jaxlm.train.run_directory import RunDirectory
 
 BUILD = load_module(EXPERIMENT).build
@@ -83,6 +86,27 @@ def test_a_signal_while_a_pack_is_proved_keeps_its_runs_and_stops(made, config, 
     assert (code, err) == (0, "")
     assert "trained anew" not in out
     assert records(tmp_path / "packed").items() <= records(made[0]).items()
+
+
+def test_runs_alone_compile_nothing_that_a_trial_has_compiled(base, tmp_path):
+    compiled = []
+
+    def listen(event, seconds, **_):
+        if event.endswith("backend_compile_duration"):
+            compiled.append(event)
+
+    first, second = seeds(base, 2)
+    second = dataclasses.replace(second, optim=dataclasses.replace(second.optim, peak=3e-3))
+    shared = sharing(BUILD, BUILD(first, first.place.build()))
+    jax.clear_caches()
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    Trial(shared, [first, second]).seconds_alone()
+    assert len(compiled) >= 2  # initialisation and step
+    compiled.clear()
+    train(shared, first, tmp_path / "first")
+    assert len(compiled) == 1  # evaluation
+    train(shared, second, tmp_path / "second")
+    assert len(compiled) == 1
 
 
 def test_parts_of_a_pack_deal_out_evenly():

@@ -18,5 +18,5 @@ def test_every_peer_is_timed(model):
     )
     assert done.returncode == 0, done.stderr
     for peer in ("separate processes", "one after another", "mapped"):
-        assert re.search(rf"^{peer} +\d+\.\d +\d+\.\d +\d+\.\d\dx$", done.stdout, re.MULTILINE), done.stdout
+        assert re.search(rf"^{peer} +\d+\.\d +\d+\.\d +\d+\.\d\d +\d+\.\d\dx$", done.stdout, re.MULTILINE), done.stdout
     assert f"{model}: 4 runs of 12 updates" in done.stdout
