@@ -1,6 +1,7 @@
-"""config.json of GPT-2, Llama, Mistral and Qwen2, older and newer, and what of it is refused; tied and fused tensors."""
+"""config.json of GPT-2, Llama, Mistral and Qwen2, and what of it is refused; prefixes, tied and fused tensors."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -127,6 +128,7 @@ def test_a_model_that_transformers_has_not_is_refused_in_one_line(model, told, t
     assert not list(tmp_path.iterdir())
 
 
+@cache
 def drawn(model):
     shapes = pretrained.shapes(pretrained.family_for(model), model)
     draw = np.random.default_rng(3)

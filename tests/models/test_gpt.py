@@ -20,6 +20,7 @@ VARIANTS = {
     "post-norm": SMALL.clone(pre_norm=False),
     "scan": SMALL.clone(scan=True, kv_heads=1),
     "scan llama": LLAMA.clone(scan=True, remat=True),
+    "mistral": LLAMA.clone(window=3, head_width=6, attention_bias="qkv"),
 }
 every_variant = pytest.mark.parametrize("model", VARIANTS.values(), ids=VARIANTS.keys())
 
@@ -144,6 +145,47 @@ def test_grouped_queries_equal_full_heads_with_repeated_kernels():
 
     full = jax.tree.map_with_path(lambda path, x: repeat(x) if "qkv" in jax.tree_util.keystr(path) else x, variables)
     np.testing.assert_allclose(forward(grouped, variables, tokens()), forward(SMALL, full, tokens()), atol=1e-4)
+
+
+@pytest.mark.parametrize("model", [SMALL, VARIANTS["mistral"]], ids=["gpt2", "mistral"])
+def test_the_read_out_is_applied_to_what_encode_gives(model):
+    variables = make_variables(model)
+    encode = jax.jit(partial(model.apply, method="encode"))
+    x_BTD = encode(variables, tokens())
+    assert x_BTD.shape == (2, 10, model.width)
+    params = variables["params"]
+    kernel_DV = params["embed"]["embedding"].T if model.tied else params["head"]["kernel"]
+    np.testing.assert_allclose(x_BTD @ kernel_DV, forward(model, variables, tokens()), atol=1e-4)
+    segments = jnp.array([[1] * 4 + [2] * 6] * 2)
+    inside, alone = encode(variables, tokens(), segments=segments)[:, 4:], encode(variables, tokens()[:, 4:])
+    np.testing.assert_allclose(inside, alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("window", [1, 3, 10])
+def test_a_window_is_the_mask_of_the_last_tokens(window):
+    """One layer: the logits at t are those at the end of the last `window` tokens alone, at their own positions."""
+    model = LLAMA.clone(depth=1, window=window)
+    variables, batch = make_variables(model), tokens()
+    logits = forward(model, variables, batch)
+    positions = jnp.arange(10)[None] + jnp.zeros((2, 1), jnp.int32)
+    for t in (2, 9):
+        seen = slice(max(0, t - window + 1), t + 1)
+        alone = forward(LLAMA.clone(depth=1), variables, batch[:, seen], positions=positions[:, seen])
+        np.testing.assert_allclose(logits[:, t], alone[:, -1], atol=1e-4)
+
+
+def test_a_window_does_nothing_where_all_fits_into_it():
+    variables = make_variables(LLAMA)
+    wide = forward(LLAMA.clone(window=10), variables, tokens())
+    np.testing.assert_array_equal(wide, forward(LLAMA, variables, tokens()))
+    assert jnp.abs(forward(LLAMA.clone(window=9), variables, tokens()) - wide)[:, 9].max() > 1e-3
+
+
+@pytest.mark.parametrize(("which", "names"), [("none", set()), ("qkv", {"qkv"}), ("all", {"qkv", "output"})])
+def test_attention_has_the_biases_that_are_asked_for(which, names):
+    params = jax.eval_shape(LLAMA.clone(attention_bias=which).init, jax.random.key(0), tokens())["params"]
+    attention = params["block_0"]["attention"]
+    assert {name for name, layer in attention.items() if "bias" in layer} == names
 
 
 @every_variant

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxlm.nn.position import LearnedPositions, RelativePositions, distance_buckets, rotate, rotation
+from jaxlm.nn.position import LearnedPositions, RelativePositions, RotaryScaling, distance_buckets, rotate, rotation
 
 
 def turned(x, position):
@@ -36,6 +36,29 @@ def test_rotation_equals_complex_multiplication():
 
 def test_rotation_keeps_the_dtype():
     assert turned(jnp.ones((1, 1, 1, 4), jnp.bfloat16), 3).dtype == jnp.bfloat16
+
+
+def test_scaled_frequencies_are_kept_divided_or_mixed_by_the_turns_that_they_make():
+    """Grattafiori et al. 2024, as their code has it, in wavelengths: 2 pi / frequency."""
+    factor, low, high, original = 8.0, 1.0, 4.0, 32
+    frequencies = 500.0 ** (-np.arange(0, 64, 2) / 64)
+    expected = []
+    for frequency in frequencies:
+        wavelength = 2 * np.pi / frequency
+        if wavelength < original / high:
+            expected.append(frequency)
+        elif wavelength > original / low:
+            expected.append(frequency / factor)
+        else:
+            smooth = (original / wavelength - low) / (high - low)
+            expected.append((1 - smooth) * frequency / factor + smooth * frequency)
+    kinds = np.round(np.array(expected) / frequencies, 6)
+    assert {1.0, 0.125} < set(kinds)  # and something between
+    scaling = RotaryScaling(factor, low, high, original)
+    np.testing.assert_allclose(scaling(jnp.asarray(frequencies, jnp.float32)), expected, rtol=1e-5)
+    positions = jnp.arange(5)[None]
+    found = rotation(positions, 64, 500.0, scaling)
+    np.testing.assert_allclose(found.cos_BTP[0], np.cos(np.outer(np.arange(5), expected)), atol=1e-5)
 
 
 def test_default_positions_are_the_first_rows_of_the_table():
