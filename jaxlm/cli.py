@@ -185,7 +185,12 @@ def _hub(verbs: Any) -> None:
     export = verbs.add_parser("export", help="write a run's model for other programs")
     export.add_argument("run", metavar="RUN", help="a run directory")
     export.add_argument("out", metavar="DIR", help="a new folder")
-    export.add_argument("--to", choices=("hf",), required=True, help="hf: as transformers loads it, in safetensors")
+    export.add_argument(
+        "--to",
+        choices=("hf", "peft"),
+        required=True,
+        help="hf: as transformers loads it, in safetensors; peft: the adapters alone, as PEFT loads them",
+    )
     export.add_argument("--step", type=int, default=None, help="the checkpoint (default: the newest)")
 
 

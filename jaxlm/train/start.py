@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,9 @@ from jaxlm.hub.pretrained import is_pretrained
 from jaxlm.hub.tensors import refuse_pickle
 from jaxlm.parallel import Placement
 from jaxlm.steps import evaluated
+
+if TYPE_CHECKING:
+    from jaxlm.train.run_directory import RunDirectory
 
 Leaves = dict[str, Any]  # "params/..." and "batch_stats/..." -> array
 
@@ -102,17 +105,23 @@ def read_leaves(path: str, step: int | None) -> Leaves:
         return read_resnet(path)
     if not Path(path).is_dir():
         refuse_pickle(Path(path))
-    from jaxlm.train.checkpoint import Checkpoints
     from jaxlm.train.run_directory import RunDirectory
 
     home = RunDirectory.existing(path)
+    variables = read_run(home, step)
+    return pretrained.by_path(home.config().model.merged(variables) if "base" in variables else variables)
+
+
+def read_run(home: "RunDirectory", step: int | None) -> dict[str, Any]:
+    """What an evaluation of a run's checkpoint applies, {"params": ..., other collections}."""
+    from jaxlm.train.checkpoint import Checkpoints
+
     checkpoints = Checkpoints(home.checkpoints)
     chosen = checkpoints.newest_whole() if step is None else step
     if chosen is None or chosen not in checkpoints.steps():
-        raise BadInput(f"{path} has no checkpoint{'' if step is None else f' at update {step}'} to start from")
+        raise BadInput(f"{home.path} has no checkpoint{'' if step is None else f' at update {step}'} to start from")
     state = checkpoints.restore_raw(chosen)
-    found = evaluated(state["params"], state.get("variables"), state.get("ema"))
-    return pretrained.by_path(home.config().model.merged(found) if "base" in found else found)
+    return evaluated(state["params"], state.get("variables"), state.get("ema"))
 
 
 def by_path(state: Any) -> Leaves:

@@ -1,9 +1,11 @@
 """Pretrained models in and out: `jaxlm import` makes a run of one, `jaxlm export` writes one from a run."""
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from jaxlm.hub.placing import unrolled
 from jaxlm.train.config import Config, Run, load, load_module, override
 from jaxlm.train.run_directory import RunDirectory
 from jaxlm.train.source import config_source
-from jaxlm.train.start import Start, read_leaves
+from jaxlm.train.start import Start, read_leaves, read_run
 
 FINE_TUNE = "fine_tune.py"  # the config of a run that was imported, beside it
 TOKENIZER = "tokenizer.json"
@@ -69,34 +71,61 @@ def _language_config(model: Any, folder: Path, words: argparse.Namespace) -> Con
 
 
 def export(words: argparse.Namespace) -> int:
-    """Write a run's model into a folder that transformers loads."""
+    """Write a run's model, or its adapters alone, into a folder that other programs load."""
+    home, out = RunDirectory.existing(words.run), Path(words.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f"{out} is there and not an empty folder: give another one")
+    with _whole(out) as partial:
+        told = {"hf": _write_model, "peft": _write_adapters}[words.to](partial, home, words.step)
+    print(f"{told} written to {out}")
+    return 0
+
+
+@contextlib.contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place when all is written."""
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_model(folder: Path, home: RunDirectory, step: int | None) -> str:
+    """Write the model as transformers loads it."""
     from jaxlm.data import load_tokenizer
     from jaxlm.data.tokenizer_files import library_files
 
-    home = RunDirectory.existing(words.run)
-    out = Path(words.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput(f"{out} is there and not an empty folder: give another one")
-    model, leaves = home.config().model, read_leaves(words.run, words.step)
+    model, leaves = home.config().model, read_leaves(str(home.path), step)
     model = getattr(model, "base", model)  # adapters are merged by now
     if getattr(model, "scan", False):
         model, leaves = model.clone(scan=False), unrolled(leaves)
     kept = home.path / TOKENIZER
     tokenizer = load_tokenizer(kept.read_text()) if kept.is_file() else None
     files = library_files(tokenizer) if tokenizer else {}
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        pretrained.write(partial, model, leaves, dataclasses.asdict(tokenizer.special) if tokenizer else {})
-        for name, text in files.items():
-            (partial / name).write_text(text)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    pretrained.write(folder, model, leaves, dataclasses.asdict(tokenizer.special) if tokenizer else {})
+    for name, text in files.items():
+        (folder / name).write_text(text)
     if tokenizer and not files:
         print("its tokenizer has no form that transformers knows, and is left out")
-    print(f"{len(leaves)} arrays written to {out}")
-    return 0
+    return f"{len(leaves)} arrays"
+
+
+def _write_adapters(folder: Path, home: RunDirectory, step: int | None) -> str:
+    """Write the adapters as PEFT loads them."""
+    from jaxlm.hub import peft
+
+    variables, model = read_run(home, step), home.config().model
+    if "base" not in variables:
+        raise BadInput(f"{home.path} has no adapters: its model is no Adapted(...); export it with --to hf")
+    leaves = pretrained.by_path({"params": variables["params"]})
+    base = model.base
+    if getattr(base, "scan", False):
+        base, leaves = base.clone(scan=False), unrolled(leaves)
+    peft.write(folder, base, model.lora, pretrained.nested(leaves)["params"])
+    return f"{len(leaves)} arrays of adapters"

@@ -1,13 +1,15 @@
 """Pretrained weights under adapters: what a run takes for its frozen base, and what a run of adapters gives."""
 
 import json
+import sys
 
 import jax
 import numpy as np
 import pytest
 
-from jaxlm import steps
-from jaxlm.hub import pretrained
+from jaxlm import cli, steps
+from jaxlm.hub import peft, pretrained
+from jaxlm.hub.placing import unrolled
 from jaxlm.models.adapted import Adapted
 from jaxlm.models.gpt import GPT
 from jaxlm.nn.lora import LoRA
@@ -83,6 +85,44 @@ def test_preferences_begin_at_the_merged_weights_of_a_tuned_run(monkeypatch, tmp
     found = evaluated_at_the_end(preferred)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), found["base"], merged)
     assert json.loads((preferred / "metrics.jsonl").read_text().splitlines()[-1])["eval/loss"] < np.log(2)
+
+
+def exported(capsys, *words):
+    """What `jaxlm export WORDS` prints."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", ["jaxlm", "export", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    found = capsys.readouterr()
+    assert stop.value.code == (2 if found.err else 0)
+    return found.err or found.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scan", [False, True])
+def test_a_tuned_run_is_exported_merged_or_as_adapters_alone(scan, monkeypatch, capsys, tmp_path):
+    words = talk_words("llama_stories_lora", tmp_path)
+    words += ["--model.lora.pattern", "kernel$", *(["--model.base.scan"] if scan else [])]
+    config = ROOT / "configs" / "llama_stories_lora.py"
+    run_main(monkeypatch, "instruction_tuning.py", config, *words, "--run.directory", str(tmp_path / "run"))
+    assert "arrays of adapters written" in exported(capsys, tmp_path / "run", tmp_path / "peft", "--to", "peft")
+    assert "arrays written" in exported(capsys, tmp_path / "run", tmp_path / "hf", "--to", "hf")
+    model, leaves = pretrained.read(tmp_path / "hf")
+    lora, adapters = peft.read(tmp_path / "peft", model)
+    variables = evaluated_at_the_end(tmp_path / "run")
+    base = {"params": variables["base"]}
+    base = pretrained.nested(unrolled(pretrained.by_path(base)) if scan else pretrained.by_path(base))["params"]
+    merged = pretrained.by_path({"params": lora.merge(base, adapters)})
+    assert merged.keys() == leaves.keys()
+    for path, leaf in leaves.items():
+        np.testing.assert_allclose(merged[path], leaf, atol=1e-6, err_msg=path)
+    assert any(np.abs(merged[f"params/{path}"] - leaf).max() > 1e-4 for path, leaf in _kernels(base))
+    assert "not an empty folder" in exported(capsys, tmp_path / "run", tmp_path / "peft", "--to", "peft")
+
+
+def _kernels(params):
+    found = pretrained.by_path(params)
+    return [(path, leaf) for path, leaf in found.items() if path.endswith("kernel")]
 
 
 def evaluated_at_the_end(directory):
