@@ -1,6 +1,7 @@
 """BERT in Hugging Face's layout: what its files may hold, and what is refused."""
 
 import json
+from functools import cache
 
 import jax
 import numpy as np
@@ -22,7 +23,9 @@ MODELS = {
 }
 
 
+@cache
 def drawn(model):
+    """Random leaves of a model, by path."""
     shapes = pretrained.shapes(pretrained.family_for(model), model)
     draw = np.random.default_rng(3)
     return {path: draw.normal(size=leaf.shape).astype(np.float32) for path, leaf in shapes.items()}
