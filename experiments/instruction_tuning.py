@@ -42,7 +42,7 @@ def build(config: Config, place: Placement) -> Experiment:
         units=(data.batch * data.length, "tokens"),
         learning_rate=config.optim.schedule(run.steps),
         start=config.start,
-        note=share(model, data.example()),
+        notes=[share(model, data.example())],
         preview=lambda state: preview(config, tokenizer, state),
         artefacts={"tokenizer.json": tokenizer.to_json()},
     )

@@ -35,7 +35,7 @@ def build(config: Config, place: Placement) -> Experiment:
         units=(data.batch, "pairs"),
         learning_rate=config.optim.schedule(run.steps),
         start=config.start,
-        note=share(model, data.example()),
+        notes=[share(model, data.example())],
         artefacts={"tokenizer.json": data.build_tokenizer().to_json()},
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxlm.train.run_directory import RunDirectory
-from whole_path import ROOT, SHORT, losses, run_main, shrunk, write_arrays, write_folder
+from whole_path import ROOT, SHORT, losses, run_main, shrunk, write_arrays, write_conll2003, write_folder
 
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 LANGUAGE = {
@@ -59,7 +59,16 @@ MASKED = {
     "--model.encoder.context 16 --data.text.tokenizer.size 300 --data.text.length 16 --data.text.eval-split validation "
     "--optim.peak 1e-2",
 }
+TINY_BERT = "--model.encoder.depth 1 --model.encoder.width 16 --model.encoder.heads 2 --data.widths 16 64"
+TINY_BERT += " --data.batch 8 --data.eval-batch 20 --optim.peak 3e-2"
+TEXTS = {
+    "minilm_sst2": f"{TINY_BERT} --data.train-split train[:16] --data.eval-split validation[:40]",
+    "bert_base_sst2": f"{TINY_BERT} --data.train-split train[:16] --data.eval-split validation[:40]",
+}
+TAGS = {"minilm_uner": TINY_BERT, "bert_base_conll2003": f"{TINY_BERT} --model.classes 5"}
 EXPERIMENTS = {
+    **dict.fromkeys(TEXTS, "text_classification.py"),
+    **dict.fromkeys(TAGS, "token_classification.py"),
     **dict.fromkeys(IMAGES, "image_classification.py"),
     **dict.fromkeys(TALKS, "instruction_tuning.py"),
     **dict.fromkeys(MASKED, "masked_language_model.py"),
@@ -74,6 +83,9 @@ SLOW = (
     "gpt2_124m",
     "gpt_shakespeare_char",
     "gpt2_lora_chat",
+    "minilm_sst2",
+    "bert_base_sst2",
+    "bert_base_conll2003",
 )
 
 # Batch norm in deep networks amplifies the rounding of another compiler or chip from update to update.
@@ -115,6 +127,47 @@ def talk_words(name, tmp_path):
     return [*TALKS[name].split(), *SHORT, *data, "--data.template", "plain"]
 
 
+def text_words(name, tmp_path):
+    """The words that shrink a config, with a tokenizer of single letters."""
+    return [*{**TEXTS, **TAGS}[name].split(), *SHORT, *write_letters(tmp_path)]
+
+
+def write_letters(folder):
+    """Write the vocabulary of letters, and return the words that name it."""
+    letters = [chr(point) for point in range(33, 127)]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    (folder / "vocab.txt").write_text("\n".join(pieces))
+    path = ["--data.tokenizer.path", str(folder / "vocab.txt"), "--data.tokenizer.lower", "True"]
+    return [*path, "--model.encoder.vocab", str(len(pieces))]
+
+
+def tag_words(name, tmp_path, monkeypatch):
+    """The words that shrink a config; entities are the words of a text that begin with a capital letter."""
+    words = [word for word in (ROOT / "LICENSE").read_text().split() if word.isalpha()]
+    sentences = [words[start : start + 8] for start in range(0, 1600, 8)]
+    tags = [["B-LOC" if word.isupper() else "B-PER" if word[0].isupper() else "O" for word in s] for s in sentences]
+    if name == "bert_base_conll2003":
+        write_conll2003(tmp_path, sentences, tags)
+        monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+        return text_words(name, tmp_path)
+    rows = [
+        "\n".join(f"1\t{word}\t{tag}" for word, tag in zip(*pair, strict=True))
+        for pair in zip(sentences, tags, strict=True)
+    ]
+    for file in ("en_ewt-ud-train.iob2", "en_ewt-ud-test.iob2"):
+        (tmp_path / file).write_text("\n\n".join(rows) + "\n")
+    return [
+        *text_words(name, tmp_path),
+        "--data.folder",
+        str(tmp_path),
+        "--data.types",
+        "LOC",
+        "PER",
+        "--model.classes",
+        "5",
+    ]
+
+
 def image_words(name, tmp_path):
     """The words that shrink a config; pictures that are not at hand are exchanged for scikit-learn's real digits."""
     words = IMAGES[name]
@@ -132,9 +185,19 @@ def config_or_slow(path):
 @pytest.mark.parametrize("path", [config_or_slow(path) for path in CONFIGS])
 def test_a_shrunk_config_trains_and_repeats_its_golden_losses(path, tmp_path, monkeypatch):
     image = path.stem in IMAGES
-    shrink = image_words if image else talk_words if path.stem in TALKS else language_words
-    words = shrink(path.stem, tmp_path)
-    if ("TfdsText" in path.read_text() or "_mnist" in path.stem) and not os.environ.get("TFDS_DATA_DIR"):
+    shrink = (
+        image_words
+        if image
+        else talk_words
+        if path.stem in TALKS
+        else text_words
+        if path.stem in TEXTS
+        else language_words
+    )
+    words = tag_words(path.stem, tmp_path, monkeypatch) if path.stem in TAGS else shrink(path.stem, tmp_path)
+    if ("TfdsText" in path.read_text() or "_sst2" in path.stem or "_mnist" in path.stem) and not os.environ.get(
+        "TFDS_DATA_DIR"
+    ):
         pytest.skip("TFDS_DATA_DIR is not set: no prepared TFDS data on this machine")
     experiment = EXPERIMENTS.get(path.stem, "language_model.py")
     run_main(monkeypatch, experiment, path, *words, "--run.directory", str(tmp_path / "run"))

@@ -2,6 +2,8 @@
 
 import json
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,36 @@ def write_folder(folder: Path, count: int = 400) -> None:
         place = folder / ("val" if number % 5 == 0 else "train") / f"digit {label}"
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(place / f"{number:03}.png")
+
+
+def write_conll2003(folder: Path, sentences: list[list[str]], tags: list[list[str]]) -> None:
+    """Prepare a TFDS dataset of the name and form of conll2003 with these sentences in both splits."""
+    import tensorflow_datasets as tfds
+
+    kinds = [f"{prefix}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for prefix in "BI"]
+
+    class Conll2003(tfds.core.GeneratorBasedBuilder):
+        """As TFDS has it, without its parts of speech and chunks."""
+
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self) -> tfds.core.DatasetInfo:
+            features = {
+                "tokens": tfds.features.Sequence(tfds.features.Text()),
+                "ner": tfds.features.Sequence(tfds.features.ClassLabel(names=["O", *kinds])),
+            }
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, manager: object) -> dict[str, object]:
+            return {"train": self._generate_examples(), "dev": self._generate_examples()}
+
+        def _generate_examples(self) -> Iterator[tuple[int, dict[str, list[str]]]]:
+            for number, (words, found) in enumerate(zip(sentences, tags, strict=True)):
+                yield number, {"tokens": words, "ner": found}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tfds warns of what it uses itself
+        Conll2003(data_dir=str(folder), file_format="array_record").download_and_prepare()
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, experiment: str, config: str | Path, *words: str) -> None:

@@ -23,10 +23,9 @@ class Experiment:
     hyperparameters: name -> value of those that the state holds beside the optimizer's (see `train.hyperparameters`),
       which is given them after `init`; runs that differ in these, and in `peak` and `decay`, can share a program.
     start: what is taken over from another run before the first update.
-    note: a line told at the start of a run, such as the share of parameters that is trained.
+    notes: lines told at the start of a session, such as what of the data was cut, or the share that is trained.
     preview: state -> text shown at the end of a run.
     artefacts: file name -> text kept beside the run, such as the tokenizer.
-    notes: lines shown at the beginning of a session, such as what of the data was cut.
     """
 
     init: Callable[[jax.Array], Any]
@@ -39,10 +38,9 @@ class Experiment:
     learning_rate: Callable[[int], Any] | None = None
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
     start: Start = field(default_factory=Start)
-    note: str | None = None
+    notes: Sequence[str] = ()
     preview: Callable[[Any], str] | None = None
     artefacts: Mapping[str, str] = field(default_factory=dict)
-    notes: Sequence[str] = ()
 
 
 Build = Callable[[Any, Placement], Experiment]

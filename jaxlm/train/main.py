@@ -148,11 +148,9 @@ class Session:
         self.home.truncate_metrics(start)
         self.latest = (start, self.home.evaluation_at(start))
         self.shown = [progress(stop, start), *tensorboard(self.home.path / "tensorboard", start)]
-        if self.experiment.note is not None:
-            self.say(self.experiment.note)
+        for note in self.experiment.notes:
+            self.say(note)
         try:
-            for note in self.experiment.notes:
-                self.say(note)
             with Interrupt() as interrupt:
                 return self.train(state, start, stop, interrupt)
         finally:

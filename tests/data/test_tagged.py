@@ -7,6 +7,7 @@ from jaxlm.data import Pretrained, Words
 from jaxlm.data.tagged import TagFiles, TfdsTags
 from jaxlm.data.tokenizer_files import word_piece
 from jaxlm.errors import BadInput
+from whole_path import write_conll2003
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ann", "##a", "in", "new", "york", ".", "o", "##x"]
 CONLL = """-DOCSTART- -X- -X- O
@@ -142,35 +143,10 @@ def test_universal_ner_is_read_whole(real_data):
     assert data.eval().source.cells["mask"].sum() == 25_097
 
 
-def prepare_conll(folder):
-    """A prepared TFDS dataset of the form of conll2003, without TensorFlow."""
-    tfds = pytest.importorskip("tensorflow_datasets")
-    tags = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"]
-    sentences = [(["Anna", "in", "New", "York"], [1, 0, 5, 6]), ([], []), (["in"], [0])]
-
-    class Conll2003(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            features = {
-                "tokens": tfds.features.Sequence(tfds.features.Text()),
-                "ner": tfds.features.Sequence(tfds.features.ClassLabel(names=tags)),
-            }
-            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-        def _split_generators(self, manager):
-            return {"train": self._generate_examples(), "dev": self._generate_examples()}
-
-        def _generate_examples(self):
-            for number, (words, found) in enumerate(sentences):
-                yield number, {"tokens": words, "ner": found}
-
-    Conll2003(data_dir=str(folder), file_format="array_record").download_and_prepare()
-
-
-@pytest.mark.filterwarnings("ignore")
 def test_tfds_by_name(tmp_path, monkeypatch, bert):
-    prepare_conll(tmp_path)
+    write_conll2003(
+        tmp_path, [["Anna", "in", "New", "York"], [], ["in"]], [["B-PER", "O", "B-LOC", "I-LOC"], [], ["O"]]
+    )
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     data = TfdsTags(tokenizer=bert)
     assert data.names() == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
