@@ -103,9 +103,7 @@ class ViT(Module):
         """
         self.validate()
         if self.image is not None and image_BHWC.shape[1:] != self.image:
-            raise BadInput(
-                f"images are {image_BHWC.shape[1:]}, and model.image is {self.image}: make them of that shape"
-            )
+            raise BadInput(f"images of {image_BHWC.shape[1:]} are not of model.image {self.image}: make them so")
         x_BTD = nn.Dense(self.width, name="patch_embed")(patches(image_BHWC, self.patch))
         if self.pool == "token":
             token_11D = self.param("token", nn.initializers.zeros, (1, 1, self.width)).astype(x_BTD.dtype)

@@ -40,7 +40,7 @@ def recomputed(model, variables, source, start, stop):
     return row[1:]
 
 
-@pytest.mark.parametrize(("model", "start"), [(SMALL, 0), (GATED, 0), (SMALL, 3)])
+@pytest.mark.parametrize(("model", "start"), [(SMALL, 0), (GATED, 3)])
 def test_answers_with_a_cache_equal_full_recomputation(model, start):
     variables = make_variables(model)
     alone = [recomputed(model, variables, source, start, stop=None) for source in SOURCES]
@@ -50,12 +50,6 @@ def test_answers_with_a_cache_equal_full_recomputation(model, start):
     stopped = [recomputed(model, variables, source, start, stop) for source in SOURCES]
     assert greedy(model, variables, SOURCES, length=LENGTH, start=start, stop=stop) == stopped
     assert len(stopped[0]) <= 4
-
-
-def test_an_answer_does_not_depend_on_the_others():
-    variables = make_variables(SMALL)
-    together = greedy(SMALL, variables, SOURCES, length=5)
-    assert together == [greedy(SMALL, variables, [source], length=5)[0] for source in SOURCES]
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,10 @@ def test_sizes_and_channels_are_those_of_the_images(model, shape):
         (Inception(2), (74, 75), "74 x 75 are too small for Inception: take 75 x 75"),
         (MODELS["vit"], (8, 10), "model.patch 4 does not divide images of 8 x 10"),
         (MODELS["vit"].clone(heads=3), (8, 8), "model.heads 3 does not divide model.width 8"),
+        (MODELS["vit"].clone(patch=0), (8, 8), "model.patch is 0"),
+        (MODELS["vit"].clone(image=(8, 4, 3)), (8, 8), r"images of \(8, 8, 3\) are not of model.image \(8, 4, 3\)"),
+        (MODELS["resnet"].clone(stages=(1, 0)), (8, 8), r"model.stages is \(1, 0\)"),
+        (MODELS["resnet"].clone(width=0), (8, 8), "model.width is 0"),
     ],
 )
 def test_images_that_cannot_work_are_refused_in_one_line(model, shape, words):

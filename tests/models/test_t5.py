@@ -46,8 +46,8 @@ def test_a_target_sees_all_of_the_source_and_no_later_target(model):
         assert (jnp.abs(changed - logits).max(-1) > 1e-4).all()
 
 
-@every_variant
-def test_padding_changes_nothing_wherever_it_stands(model):
+def test_padding_changes_nothing_wherever_it_stands():
+    model = VARIANTS["1.1"]
     variables, source, targets = make_variables(model), draw(1, 5), draw(2, 4)
     alone = forward(model, variables, source, targets)
     hidden = forward(model, variables, source, method="encode")
@@ -60,8 +60,8 @@ def test_padding_changes_nothing_wherever_it_stands(model):
         np.testing.assert_allclose(encoded[:, here], hidden, atol=1e-5)
 
 
-@every_variant
-def test_packed_pairs_equal_the_pairs_alone(model):
+def test_packed_pairs_equal_the_pairs_alone():
+    model = VARIANTS["1.1"]
     variables = make_variables(model)
     pairs = [(draw(1, 4, 1), draw(2, 3, 1)), (draw(3, 2, 1), draw(4, 4, 1))]
     source, targets = (jnp.pad(jnp.concatenate(side, axis=1), ((0, 0), (0, 2))) for side in zip(*pairs, strict=True))

@@ -24,7 +24,7 @@ from jaxlm.hub.pretrained import by_path
 from jaxlm.hub.tensors import Tensors
 
 TOLERANCE = 1e-4
-ADAMW = {"b1": 0.9, "b2": 0.95, "eps": 1e-5, "weight_decay": 0.1}  # eps drowns gradients that are zero but for rounding
+ADAMW = {"b1": 0.9, "b2": 0.95, "weight_decay": 0.1}
 RATE = 1e-2
 
 
@@ -76,17 +76,18 @@ def assert_round_trip(folder, out, buffers=()):
         assert torch.equal(tensor, other[name]), name
 
 
-def assert_the_same_adamw_step(folder, theirs, their_loss, loss, batch):
+def assert_the_same_adamw_step(folder, theirs, their_loss, loss, batch, eps=1e-5):
     """After one AdamW update all parameters agree within 1e-4, a hundredth of what the update moves them by.
 
     So do the running means of batch norm; `theirs` is updated, and in the mode that it is given in.
 
     their_loss: (model of theirs) -> scalar tensor, the mean over the batch.  loss: our LossFn of the imported module.
+    eps: of AdamW, which drowns gradients that are zero but for rounding.
     """
     model, leaves = pretrained.read(folder)
     variables = pretrained.nested(leaves)
     params = variables.pop("params")
-    tx = optax.adamw(RATE, **ADAMW)
+    tx = optax.adamw(RATE, eps=eps, **ADAMW)
     state = steps.TrainState(
         step=np.int32(0),
         params=params,
@@ -99,9 +100,7 @@ def assert_the_same_adamw_step(folder, theirs, their_loss, loss, batch):
     ours = by_path({"params": state.params, **state.variables})
     found = to_tensors(pretrained.family_of(Options.read(folder)).table(model), ours)
 
-    optimizer = torch.optim.AdamW(
-        theirs.parameters(), RATE, (ADAMW["b1"], ADAMW["b2"]), ADAMW["eps"], ADAMW["weight_decay"]
-    )
+    optimizer = torch.optim.AdamW(theirs.parameters(), RATE, (ADAMW["b1"], ADAMW["b2"]), eps, ADAMW["weight_decay"])
     value = their_loss(theirs)
     value.backward()
     optimizer.step()

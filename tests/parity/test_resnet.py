@@ -77,4 +77,5 @@ def test_one_adamw_step(folder, ours, theirs):
         return model(tensor(images()), labels=torch.from_numpy(labels).long()).loss
 
     batch = {"image": images(), "label": labels}
-    assert_the_same_adamw_step(folder, theirs.train(), their_loss, classification(ours.model), batch)
+    # Batch norms amplify rounding: either gradient is 5e-6 away from torch's in float64, where the largest is 1.
+    assert_the_same_adamw_step(folder, theirs.train(), their_loss, classification(ours.model), batch, eps=1e-3)
