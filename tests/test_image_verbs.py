@@ -169,7 +169,7 @@ def test_a_broken_file_is_named_and_can_be_skipped(run, files, tmp_path):
 def test_runs_that_cannot_predict_are_told(run, language, files, tmp_path):
     file = files[0][0]
     assert "nowhere is not a run directory" in refused("predict", "nowhere", file)
-    assert f"{language} has no classes.json: it is no run of an image classifier" in refused("predict", language, file)
+    assert f"{language} has no classes.json: it is no run of a classifier" in refused("predict", language, file)
     assert "has no checkpoint at update 7: it has" in refused("predict", run, file, "--step", 7)
     code, out, err = jaxlm("eval", language, "--report")
     assert code == 2

@@ -24,6 +24,8 @@ def predict(words: argparse.Namespace) -> int:
     """
     home = RunDirectory.existing(words.run)
     classes = read_classes(home)
+    if "shape" not in classes:
+        raise BadInput(f"{home.path} is a run of a classifier of texts: predict reads images")
     files, images = read_images(words.files, classes, words.skip_broken)
     if not files:
         raise BadInput("none of the files is a readable image")

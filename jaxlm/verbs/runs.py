@@ -146,19 +146,21 @@ def evaluate(words: argparse.Namespace) -> int:
 
 
 def class_report(metrics: Any, home: RunDirectory) -> str:
-    """Precision, recall and F1 of each class, as scikit-learn's `classification_report` prints them."""
-    from jaxlm.steps.classification import report
+    """Precision, recall and F1 of each class, or type of entities, as scikit-learn and seqeval print them."""
+    from jaxlm.steps import Tags, classification, entities
 
+    if "entities" in metrics:
+        return "\n" + entities.report(metrics["entities"], Tags(tuple(read_classes(home)["names"])).types, digits=4)
     if "confusion" not in metrics:
         raise BadInput(f"{home.path} is no run of a classifier: leave --report out")
-    return "\n" + report(metrics["confusion"].counts, read_classes(home)["names"], digits=4)
+    return "\n" + classification.report(metrics["confusion"].counts, read_classes(home)["names"], digits=4)
 
 
 def read_classes(home: RunDirectory) -> dict[str, Any]:
-    """What a run of an image classifier tells of its classes and images."""
+    """What a run of a classifier tells of its classes, and of its images where it has any."""
     path = home.path / "classes.json"
     if not path.is_file():
-        raise BadInput(f"{home.path} has no classes.json: it is no run of an image classifier")
+        raise BadInput(f"{home.path} has no classes.json: it is no run of a classifier")
     return json.loads(path.read_text())
 
 
