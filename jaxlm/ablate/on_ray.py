@@ -1,6 +1,7 @@
 """Units as Ray tasks, on this machine or on a cluster whose nodes all see the working directory."""
 
 import os
+import socket
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from jaxlm.train.interrupt import Interrupt
 from jaxlm.train.lineage import cores
 
 STOPPING = 60.0  # seconds for tasks to save a checkpoint in
+ANSWER = 5.0  # seconds for a cluster to answer in
 OF_NUMBERS = ("JAX_", "XLA_", "OMP_", "NPROC")  # how the variables begin that numbers depend on
 
 
@@ -77,6 +79,7 @@ def connect(address: str | None, num_cpus: float, num_gpus: float) -> Any:
     the environment of this process where numbers depend on it: Ray would have their libraries use `num_cpus` threads
     each, and the order of sums would follow. Raises BadInput where Ray is not installed or cannot be reached.
     """
+    check_listens(address or "")
     try:
         import ray
     except ImportError:
@@ -94,8 +97,19 @@ def connect(address: str | None, num_cpus: float, num_gpus: float) -> Any:
     return ray
 
 
+def check_listens(address: str) -> None:
+    """Raise BadInput where nothing listens at HOST:PORT; Ray would try for minutes before it tells so."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise BadInput(f"Ray cannot be reached at {address} ({error}): give another --address") from None
+
+
 def slots(ray: Any, num_cpus: float, num_gpus: float) -> int:
-    """How many tasks the cluster runs at a time; 1 where none fits yet, so that it can tell or grow."""
-    there = ray.cluster_resources()
-    wanted = {"CPU": num_cpus, "GPU": num_gpus}
-    return max(1, min(int(there.get(name, 0) // count) for name, count in wanted.items() if count))
+    """How many tasks the nodes of a cluster run at a time; 1 where none fits yet, so that it can tell or grow."""
+    wanted = {name: count for name, count in {"CPU": num_cpus, "GPU": num_gpus}.items() if count}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return max(1, sum(min(int(node.get(name, 0) // count) for name, count in wanted.items()) for node in nodes))

@@ -31,7 +31,7 @@ def ablate(words: argparse.Namespace, rest: list[str]) -> int:
     changes = declared(getattr(load_module(words.config), "ablations", {}), words.config)
     arms = combine(base, words.mode, changes, varied(base, words.vary))
     directory = words.directory or default_directory(Path(words.config), base, arms, words.vary_seed)
-    where = executor(words)
+    where, shares = executor(words)
     larger = {"larger": True, "smaller": False, None: None}[words.better]
     build = load_module(words.experiment).build
     options = {
@@ -39,7 +39,7 @@ def ablate(words: argparse.Namespace, rest: list[str]) -> int:
         "maximize": larger,
         "packing": words.packing,
         "executor": where,
-        "shares": words.processes,
+        "shares": shares,
         "vary": words.vary_seed,
         "command": ("python", words.experiment, words.config, *rest),
     }
@@ -60,8 +60,8 @@ def ablate(words: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
-def executor(words: argparse.Namespace) -> Any:
-    """Where the cells run. Raises BadInput for options that do not go together."""
+def executor(words: argparse.Namespace) -> tuple[Any, int]:
+    """Where the cells run, and how many units do so at a time. Raises BadInput for options that do not go together."""
     from jaxlm.ablate.executors import pool, serial
 
     if words.processes < 1 or words.num_cpus <= 0 or words.num_gpus < 0:
@@ -69,8 +69,9 @@ def executor(words: argparse.Namespace) -> Any:
     if words.on == "local":
         if words.address is not None or words.num_cpus != 1 or words.num_gpus:
             raise BadInput("--address, --num-cpus and --num-gpus are for Ray: give --on ray, or leave them out")
-        return serial if words.processes == 1 else partial(pool, processes=words.processes)
-    from jaxlm.ablate.on_ray import connect, on_ray
+        return serial if words.processes == 1 else partial(pool, processes=words.processes), words.processes
+    from jaxlm.ablate.on_ray import connect, on_ray, slots
 
     ray = connect(words.address, words.processes * words.num_cpus, words.processes * words.num_gpus)
-    return partial(on_ray, ray=ray, num_cpus=words.num_cpus, num_gpus=words.num_gpus)
+    needs = {"num_cpus": words.num_cpus, "num_gpus": words.num_gpus}
+    return partial(on_ray, ray=ray, **needs), slots(ray, **needs)
