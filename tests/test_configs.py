@@ -23,6 +23,7 @@ LANGUAGE = {
     "gpt_shakespeare_char_cpu": [*shrunk(None), "--data.eval-batch", "16"],
     "gpt2_124m": [*shrunk(None), "BPE", "--run.accumulate", "2", "--data.eval-batch", "8"],
     "llama_1b": [*shrunk(None), "BPE", "--model.kv-heads", "1", "--model.hidden", "32", "--run.accumulate", "2"],
+    "llama_stories": [*shrunk(None), "BPE", "--model.kv-heads", "1", "--model.hidden", "32", "--data.eval-batch", "8"],
 }
 MNIST = "--data.train-split train[:600] --data.eval-split test[:200] --data.batch 32 --data.eval-batch 100"
 ARRAYS = "--data.arrays ARRAYS --data.batch 64 --data.eval-batch 40"
@@ -76,6 +77,7 @@ EXPERIMENTS = {
 }
 
 SLOW = (
+    "llama_stories",
     "vit_s16_imagenet",
     "resnet18_cifar10",
     "vit_cifar10",

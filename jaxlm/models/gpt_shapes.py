@@ -23,3 +23,18 @@ LLAMA_1B = GPT(
     bias=False,
     rotary_base=500000.0,
 )
+
+# A Llama of 260 thousand weights for children's stories, of Karpathy's llama2.c: 260,032.
+LLAMA_STORIES = GPT(
+    vocab=512,
+    depth=5,
+    width=64,
+    heads=8,
+    context=512,
+    kv_heads=4,
+    norm="rms",
+    activation="swiglu",
+    positions="rotary",
+    hidden=172,
+    bias=False,
+)
