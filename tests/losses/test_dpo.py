@@ -1,5 +1,7 @@
 """The loss of preferences against its formula in NumPy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,12 +51,11 @@ def numpy_log_probability(logits, batch):
 @pytest.mark.parametrize("beta", [0.1, 2.0])
 def test_it_is_equation_seven(beta):
     params, variables, batch = draw()
-    metrics, after = dpo(Tables(), beta)(params, variables, batch, None, train=False)
+    metrics, _ = jax.jit(partial(dpo(Tables(), beta), train=False))(params, variables, batch, None)
     rewards = numpy_log_probability(params, batch) - numpy_log_probability(variables["base"], batch)
     rewards = beta * rewards[:-1]
     margin = rewards[:, 0] - rewards[:, 1]
     found = steps.compute(metrics)
-    assert after is variables
     assert metrics["loss"].weight == PAIRS - 1
     assert found["loss"] == pytest.approx(-np.log(1 / (1 + np.exp(-margin))).mean(), rel=1e-5)
     assert found["accuracy"] == (margin > 0).mean()
@@ -73,7 +74,7 @@ def test_at_the_start_the_loss_is_the_logarithm_of_two():
 def test_the_gradient_raises_the_chosen_answer_by_the_share_that_is_wrong():
     """Equation under 7: the gradient by log p(chosen) is -beta sigmoid(-margin)."""
     params, variables, batch = draw()
-    grads, _, _ = steps.grad(dpo(Tables(), 0.5))(params, variables, batch, None)
+    grads, _, _ = jax.jit(steps.grad(dpo(Tables(), 0.5)))(params, variables, batch, None)
     rewards = 0.5 * (numpy_log_probability(params, batch) - numpy_log_probability(variables["base"], batch))
     pull = -0.5 / (1 + np.exp(rewards[:, 0] - rewards[:, 1]))
     logits = np.asarray(params, np.float64).reshape(PAIRS, 2, LENGTH, VOCAB)
@@ -86,13 +87,40 @@ def test_the_gradient_raises_the_chosen_answer_by_the_share_that_is_wrong():
 def test_a_model_with_adapters_refers_to_its_base():
     model = Adapted(GPT(vocab=VOCAB, depth=1, width=8, heads=2, context=LENGTH), LoRA(rank=2))
     _, _, batch = draw()
-    variables = model.init(jax.random.key(0), batch["tokens"][:, 0])
+    variables = jax.jit(model.init)(jax.random.key(0), batch["tokens"][:, 0])
     params = variables.pop("params")
     grads, metrics, kept = jax.jit(steps.grad(dpo(model)))(params, variables, batch, jax.random.key(0))
     assert steps.compute(metrics)["loss"] == pytest.approx(np.log(2), rel=1e-5)
     assert jax.tree.structure(grads) == jax.tree.structure(params)
     assert any(np.asarray(leaf).any() for leaf in jax.tree.leaves(grads))
     jax.tree.map(np.testing.assert_array_equal, kept, variables)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_micro_batches_have_the_gradient_of_the_whole(parts):
+    """Pairs with answers of different lengths, one of which is padding."""
+    model = Rows()
+    numbers = np.random.default_rng(3)
+    params, base = (jnp.asarray(numbers.normal(size=(VOCAB, VOCAB)), jnp.float32) for _ in range(2))
+    tokens = numbers.integers(0, VOCAB, (2, 4, 2, LENGTH)).astype(np.int32)
+    mask = (np.arange(LENGTH) < numbers.integers(1, LENGTH + 1, (4, 2, 1))).astype(np.float32)
+    mask[2] = 0
+    batch = {"tokens": tokens[0], "targets": tokens[1], "segments": np.ones_like(tokens[0]), "mask": mask}
+    grad = steps.grad(dpo(model))
+    whole, metrics, _ = jax.jit(grad)(params, {"base": base}, batch, jax.random.key(0))
+    found, added, _ = jax.jit(steps.accumulate(grad, parts))(params, {"base": base}, batch, jax.random.key(0))
+    np.testing.assert_allclose(found, whole, atol=1e-6)
+    assert added["loss"].weight == metrics["loss"].weight == 3
+
+
+class Rows:
+    """A model whose logits after a token are a row of its parameters."""
+
+    def apply(self, variables, tokens, **options):
+        return variables["params"][tokens]
+
+    def apply_base(self, variables, tokens, **options):
+        return variables["base"][tokens]
 
 
 def test_a_beta_that_is_not_positive_is_refused():

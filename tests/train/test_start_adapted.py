@@ -30,7 +30,7 @@ TOKENS = np.zeros((1, 4), np.int32)
 def source(tmp_path_factory):
     """A folder in Hugging Face's layout, and its parameters."""
     folder = tmp_path_factory.mktemp("gpt2")
-    params = BASE.init(jax.random.key(5), TOKENS)["params"]
+    params = jax.jit(BASE.init)(jax.random.key(5), TOKENS)["params"]
     pretrained.write(folder, BASE, pretrained.by_path({"params": params}))
     return folder, params
 
@@ -46,7 +46,7 @@ def begun(model, folder):
 ADAPTERS = {"dora": LoRA(rank=2, dora=True), "full": LoRA(rank=0, full=".")}
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize("name", ["dora", pytest.param("full", marks=pytest.mark.slow)])
 def test_a_run_with_adapters_begins_as_the_pretrained_model(name, source):
     folder, params = source
     model = Adapted(BASE, ADAPTERS[name])
@@ -58,7 +58,8 @@ def test_a_run_with_adapters_begins_as_the_pretrained_model(name, source):
     jax.tree.map(np.testing.assert_array_equal, averaged, merged)
 
 
-@pytest.mark.parametrize("bits", [8, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [8, 4])
 def test_a_quantised_base_is_the_pretrained_model_quantised(bits, source):
     folder, params = source
     state = begun(Adapted(BASE, LoRA(rank=2), bits), folder)
