@@ -220,7 +220,7 @@ def test_nothing_counted_is_not_a_number_and_no_warning():
     batch = draw(0, 4)
     batch["mask"][:] = 0
     numbers = compute(metrics_of(jax.tree.map(jnp.asarray, batch)))
-    assert len(numbers) == 8
+    assert len(numbers) == 9
     assert all(np.isnan(value) for value in numbers.values())
     assert "nan" in classification.report(np.zeros((CLASSES, CLASSES)), NAMES)
 
