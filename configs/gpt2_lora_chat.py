@@ -5,7 +5,7 @@
 GPT2 is the model's folder in Hugging Face's layout; chat_train.jsonl and chat_eval.jsonl hold the conversations, one a
 line (see `jaxlm.data.chat`). Recipe: rank 4, alpha 32, AdamW at 2e-4 with decay 0.01 and 500 updates of warm-up, as Hu
 et al. 2021, table 11, has it for GPT-2; all matrices of the blocks are adapted here and not only two of the attention.
-Cost: 2.0e17 floating-point operations for 2,000 updates of 16,384 tokens. Score: not run.
+Cost: 2.8e16 floating-point operations for 2,000 updates of 16,384 tokens. Score: not run.
 """
 
 from jaxlm.data import Chat, Pretrained
