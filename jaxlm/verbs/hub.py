@@ -30,11 +30,14 @@ def bring(words: argparse.Namespace, rest: list[str]) -> int:
     folder = folder_of(words.source).absolute()
     model = pretrained.read_model(folder)
     config = load(words.config) if words.config else _language_config(model, folder, words)
+    has_classes = bool(getattr(model, "classes", 0))  # then its head comes with it
     if words.config:
         under_head = "encoder" in pretrained.own_fields(type(config.model)) and type(model) is not type(config.model)
         model = config.model.clone(encoder=model) if under_head else model
+        if hasattr(model, "classes") != hasattr(config.model, "classes"):
+            raise BadInput(f"{folder} holds a {type(model).__name__}, which {words.config} is not for: give another one")
         config = dataclasses.replace(config, model=model)
-    start = dataclasses.replace(config.start, path=str(folder))
+    start = dataclasses.replace(config.start, path=str(folder), fresh="" if has_classes else config.start.fresh)
     config = override(dataclasses.replace(config, start=start), rest, "jaxlm import")
     if not Path(words.experiment).is_file():
         raise BadInput(f"there is no experiment file {words.experiment}: give one with --experiment")
