@@ -35,7 +35,9 @@ def bring(words: argparse.Namespace, rest: list[str]) -> int:
         under_head = "encoder" in pretrained.own_fields(type(config.model)) and type(model) is not type(config.model)
         model = config.model.clone(encoder=model) if under_head else model
         if hasattr(model, "classes") != hasattr(config.model, "classes"):
-            raise BadInput(f"{folder} holds a {type(model).__name__}, which {words.config} is not for: give another one")
+            raise BadInput(
+                f"{folder} holds a {type(model).__name__}, which {words.config} is not for: give another one"
+            )
         config = dataclasses.replace(config, model=model)
     start = dataclasses.replace(config.start, path=str(folder), fresh="" if has_classes else config.start.fresh)
     config = override(dataclasses.replace(config, start=start), rest, "jaxlm import")
