@@ -1,0 +1,25 @@
+"""A bidirectional LSTM from scratch tells what kind of answer a question asks for (TREC-6), on a CPU.
+
+    python experiments/text_classification.py configs/lstm_trec.py --data.folder FOLDER
+
+FOLDER holds train_5500.label and TREC_10.label (Li and Roth 2002), 5,452 questions for training and 500 for the test.
+Words are those of the training text. Score and cost: SCORE
+"""
+
+from jaxlm.data.sentence_sources import Trec
+from jaxlm.data.tokenizers import Words
+from jaxlm.losses import Classification
+from jaxlm.models.heads import Classifier
+from jaxlm.models.lstm import LSTM
+from jaxlm.optim import AdamW
+from jaxlm.parallel import Place
+from jaxlm.train import Config, Run
+
+config = Config(
+    model=Classifier(encoder=LSTM(vocab=10000, width=128, dropout=0.5), classes=6, pool="max", dropout=0.5),
+    data=Trec(folder="~/data/trec6", tokenizer=Words(), batch=64, eval_batch=100, widths=(8, 12, 16, 24, 40)),
+    loss=Classification(),
+    optim=AdamW(peak=3e-3, warmup=50, decay=0.1, clip=1.0, floor=0.0),
+    place=Place(),
+    run=Run(steps=850, eval_every=85, save_every=850, metric="eval/accuracy", maximize=True),
+)
