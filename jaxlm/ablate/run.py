@@ -45,7 +45,8 @@ def ablate(
 
     metric: the default is the base's `run.metric`.
     maximize: whether more of it is better; the default is what `is_better_larger` says.
-    packing: how cells that differ only in seed, `optim.peak` and `optim.decay` share a program, see `packing.choose`.
+    packing: how cells that differ only in seeds and in hyperparameters that are state share a program, see
+      `packing.choose` and `train.hyperparameters`.
     executor: where the cells run; the table does not depend on it.
     shares: into how many units the cells of one program are dealt, so that as many workers have some of them.
     vary: which source follows the seed of a cell; the others stay at the base's seeds in every cell.
