@@ -159,7 +159,10 @@ class PretrainedTokenizer(LibraryTokenizer):
         return self.special.sep if self.special.eos is None else self.special.eos
 
     def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return for each sentence of words the ids, and for each id the number of its word in the sentence."""
+        """Return for each sentence of words the ids, and for each id the number of its word in the sentence.
+
+        A byte-level BPE takes each word as if no space stood before it, unless its `tokenizer.json` adds one.
+        """
         found = self._inner.encode_batch(
             [list(words) for words in sentences], is_pretokenized=True, add_special_tokens=False
         )
