@@ -53,6 +53,23 @@ def parser() -> argparse.ArgumentParser:
 
     evaluate.add_argument("--report", action="store_true", help="also precision, recall and F1 of each class")
 
+    harness = verbs.add_parser("lm-eval", help="evaluate a run's language model on tasks of lm-evaluation-harness")
+    harness.add_argument("run", metavar="RUN", help="a run directory")
+    harness.add_argument("--tasks", nargs="+", required=True, metavar="TASK", help="as `lm-eval ls tasks` lists them")
+    harness.add_argument("--include-path", default=None, metavar="DIR", help="a folder of further tasks")
+    harness.add_argument(
+        "--fewshot", type=int, default=None, help="examples before each document (default: the task's)"
+    )
+    harness.add_argument("--limit", type=int, default=None, help="documents of each task (default: all)")
+    harness.add_argument("--batch", type=int, default=8, help="rows at a time (default 8)")
+    harness.add_argument(
+        "--begin",
+        default="",
+        metavar="TEXT",
+        help="what a text without context comes after (default: the token that begins or parts texts)",
+    )
+    harness.add_argument("--step", type=int, default=None, help="the checkpoint (default: the newest)")
+
     predict = verbs.add_parser("predict", help="tell what image files show, with a run's classifier")
     predict.add_argument("run", metavar="RUN", help="a run directory")
     predict.add_argument("files", metavar="FILE", nargs="+", help="image files")

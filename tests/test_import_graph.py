@@ -55,6 +55,7 @@ HOMES = {
     "statsmodels": {"ablate"},
     "ray": {"ablate"},
     "optuna": {"ablate"},
+    "lm_eval": {"decode", "verbs"},
     "matplotlib": {"report"},
     "torch": set(),
     "pickle": set(),

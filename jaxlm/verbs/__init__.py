@@ -9,6 +9,7 @@ def run(words: argparse.Namespace, rest: list[str]) -> int:
     from jaxlm.verbs import runs, trace
     from jaxlm.verbs.ablate import ablate
     from jaxlm.verbs.crossval import crossval
+    from jaxlm.verbs.harness import lm_eval
     from jaxlm.verbs.hub import bring, export
     from jaxlm.verbs.predict import predict
     from jaxlm.verbs.tune import tune
@@ -18,6 +19,7 @@ def run(words: argparse.Namespace, rest: list[str]) -> int:
         "info": lambda: runs.info(words.run),
         "sample": lambda: runs.sample(words),
         "eval": lambda: runs.evaluate(words),
+        "lm-eval": lambda: lm_eval(words),
         "predict": lambda: predict(words),
         "import": lambda: bring(words, rest),
         "export": lambda: export(words),

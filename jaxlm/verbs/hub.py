@@ -29,17 +29,9 @@ def bring(words: argparse.Namespace, rest: list[str]) -> int:
     keep_compiled_programs()
     folder = folder_of(words.source).absolute()
     model = pretrained.read_model(folder)
-    config = load(words.config) if words.config else _language_config(model, folder, words)
-    has_classes = bool(getattr(model, "classes", 0))  # then its head comes with it
-    if words.config:
-        under_head = "encoder" in pretrained.own_fields(type(config.model)) and type(model) is not type(config.model)
-        model = config.model.clone(encoder=model) if under_head else model
-        if hasattr(model, "classes") != hasattr(config.model, "classes"):
-            raise BadInput(
-                f"{folder} holds a {type(model).__name__}, which {words.config} is not for: give another one"
-            )
-        config = dataclasses.replace(config, model=model)
-    start = dataclasses.replace(config.start, path=str(folder), fresh="" if has_classes else config.start.fresh)
+    config = _task_config(model, folder, words.config) if words.config else _language_config(model, folder, words)
+    fresh = "" if getattr(model, "classes", 0) else config.start.fresh  # a classifier's head comes with it
+    start = dataclasses.replace(config.start, path=str(folder), fresh=fresh)
     config = override(dataclasses.replace(config, start=start), rest, "jaxlm import")
     if not Path(words.experiment).is_file():
         raise BadInput(f"there is no experiment file {words.experiment}: give one with --experiment")
@@ -56,6 +48,16 @@ def bring(words: argparse.Namespace, rest: list[str]) -> int:
     train(with_config, config, directory, stop=lambda records: f"imported from {folder}, and not trained")
     print(f"to fine-tune it: python {words.experiment} {directory / FINE_TUNE}")
     return 0
+
+
+def _task_config(model: Any, folder: Path, path: str) -> Any:
+    """A config of a task with its model replaced, or the encoder of its model."""
+    config = load(path)
+    if "encoder" in pretrained.own_fields(type(config.model)) and type(model) is not type(config.model):
+        model = config.model.clone(encoder=model)
+    if hasattr(model, "classes") != hasattr(config.model, "classes"):
+        raise BadInput(f"{folder} holds a {type(model).__name__}, which {path} is not for: give another one")
+    return dataclasses.replace(config, model=model)
 
 
 def _language_config(model: Any, folder: Path, words: argparse.Namespace) -> Config:

@@ -17,6 +17,7 @@ from jaxlm.train.seal import read_seal
 OPTIONAL = {
     "tensorboardX": ("TensorBoard events beside a run", "pip install 'jaxlm[tensorboard]'"),
     "optuna": ("`jaxlm tune`", "pip install 'jaxlm[tune]'"),
+    "lm_eval": ("`jaxlm lm-eval`", "pip install 'jaxlm[lm-eval]'"),
     "tensorflow": ("preparing TFDS datasets (reading prepared ones needs none)", "pip install 'jaxlm[prepare]'"),
     "pytest": ("the tests", "pip install 'jaxlm[dev]'"),
 }
@@ -91,20 +92,13 @@ def sample(words: argparse.Namespace) -> int:
     """Print each prompt and its continuation."""
     import jax
 
-    from jaxlm.data import load_tokenizer
     from jaxlm.decode import continue_text
-    from jaxlm.steps import evaluated
 
-    home = RunDirectory.existing(words.run)
-    if not (home.path / "tokenizer.json").is_file():
-        raise BadInput(f"{home.path} has no tokenizer.json: only runs of language models can be sampled from")
-    tokenizer = load_tokenizer((home.path / "tokenizer.json").read_text())
-    checkpoints = Checkpoints(home.checkpoints)
-    state = checkpoints.restore_raw(choose(checkpoints, words.step, home))
+    model, variables, tokenizer, _ = language_model(RunDirectory.existing(words.run), words.step)
     prompts = words.prompt or [""]
     texts = continue_text(
-        home.config().model,
-        evaluated(state["params"], state.get("variables"), state.get("ema")),
+        model,
+        variables,
         tokenizer,
         prompts,
         jax.random.key(words.seed),
@@ -116,6 +110,21 @@ def sample(words: argparse.Namespace) -> int:
     for prompt, text in zip(prompts, texts, strict=True):
         print(prompt + text)
     return 0
+
+
+def language_model(home: RunDirectory, step: int | None) -> tuple[Any, Any, Any, int]:
+    """A run's language model, what an evaluation applies of it, its tokenizer, and the update of the checkpoint."""
+    from jaxlm.data import load_tokenizer
+    from jaxlm.steps import evaluated
+
+    if not (home.path / "tokenizer.json").is_file():
+        raise BadInput(f"{home.path} has no tokenizer.json: it is no run of a language model")
+    tokenizer = load_tokenizer((home.path / "tokenizer.json").read_text())
+    checkpoints = Checkpoints(home.checkpoints)
+    chosen = choose(checkpoints, step, home)
+    state = checkpoints.restore_raw(chosen)
+    variables = evaluated(state["params"], state.get("variables"), state.get("ema"))
+    return home.config().model, variables, tokenizer, chosen
 
 
 def evaluate(words: argparse.Namespace) -> int:
