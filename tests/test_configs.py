@@ -66,6 +66,10 @@ TEXTS = {
     "minilm_sst2": f"{TINY_BERT} --data.train-split train[:16] --data.eval-split validation[:40]",
     "bert_base_sst2": f"{TINY_BERT} --data.train-split train[:16] --data.eval-split validation[:40]",
 }
+LSTMS = "--model.encoder.width 8 --model.encoder.dropout 0.1 --model.dropout 0.1 --data.widths 16 64 --data.batch 8"
+LSTMS += " --data.eval-batch 20 --optim.peak 3e-2"
+TEXTS["lstm_sst2"] = f"{LSTMS} --data.train-split train[:16] --data.eval-split validation[:40]"
+TEXTS["lstm_trec"] = f"{LSTMS} --model.classes 2"
 TAGS = {"minilm_uner": TINY_BERT, "bert_base_conll2003": f"{TINY_BERT} --model.classes 5"}
 EXPERIMENTS = {
     **dict.fromkeys(TEXTS, "text_classification.py"),
@@ -87,6 +91,7 @@ SLOW = (
     "gpt2_lora_chat",
     "minilm_sst2",
     "bert_base_sst2",
+    "lstm_sst2",
     "bert_base_conll2003",
 )
 
@@ -130,7 +135,15 @@ def talk_words(name, tmp_path):
 
 
 def text_words(name, tmp_path):
-    """The words that shrink a config, with a tokenizer of single letters."""
+    """The words that shrink a config, with a tokenizer of single letters, or words of the text where it has those."""
+    if name == "lstm_trec":
+        lines = [line.split() for line in (ROOT / "LICENSE").read_text().splitlines() if len(line.split()) > 4]
+        questions = [f"{'HUM' if len(line) < 11 else 'LOC'}:x {' '.join(line)}" for line in lines[:100]]
+        for file in ("train_5500.label", "TREC_10.label"):
+            (tmp_path / file).write_text("\n".join(questions) + "\n")
+        return [*TEXTS[name].split(), *SHORT, "--data.folder", str(tmp_path)]
+    if name == "lstm_sst2":
+        return [*TEXTS[name].split(), *SHORT]
     return [*{**TEXTS, **TAGS}[name].split(), *SHORT, *write_letters(tmp_path)]
 
 

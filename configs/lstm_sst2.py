@@ -1,0 +1,25 @@
+"""A bidirectional LSTM from scratch tells the sentiment of a sentence (SST-2), on a CPU.
+
+    python experiments/text_classification.py configs/lstm_sst2.py
+
+Data: TFDS glue/sst2 (see scripts/prepare_tfds.py), 67,349 phrases for training and 872 sentences held out; words are
+those of the training text. Score and cost: SCORE
+"""
+
+from jaxlm.data.sentence_sources import TfdsSentences
+from jaxlm.data.tokenizers import Words
+from jaxlm.losses import Classification
+from jaxlm.models.heads import Classifier
+from jaxlm.models.lstm import LSTM
+from jaxlm.optim import AdamW
+from jaxlm.parallel import Place
+from jaxlm.train import Config, Run
+
+config = Config(
+    model=Classifier(encoder=LSTM(vocab=20000, width=128, dropout=0.5), classes=2, pool="max", dropout=0.5),
+    data=TfdsSentences(name="glue/sst2", tokenizer=Words(), batch=64, eval_batch=109, widths=(8, 12, 16, 24, 40, 64)),
+    loss=Classification(),
+    optim=AdamW(peak=2e-3, warmup=100, decay=0.05, clip=1.0, floor=0.0),
+    place=Place(),
+    run=Run(steps=3156, eval_every=1052, save_every=1052, metric="eval/accuracy", maximize=True),
+)
