@@ -49,7 +49,9 @@ def project(x_TBD: jax.Array, kernel_DG: jax.Array, bias_G: jax.Array) -> jax.Ar
 def scan(gates_TBG: jax.Array, recurrent_HG: jax.Array, starts_TB: jax.Array, reverse: bool) -> jax.Array:
     """States h [T, B, H], step by step; where `starts_TB` (bool) holds, the state before the step is zero."""
 
-    def step(carry: tuple[jax.Array, jax.Array], item: tuple[jax.Array, jax.Array]):
+    def step(
+        carry: tuple[jax.Array, jax.Array], item: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         gates_BG, starts_B = item
         h_BH, c_BH = (jnp.where(starts_B[:, None], 0, x_BH) for x_BH in carry)
         take_BH, keep_BH, new_BH, show_BH = jnp.split(gates_BG + h_BH @ recurrent_HG, 4, axis=-1)
