@@ -17,6 +17,9 @@ from jaxlm.train.run_directory import RunDirectory
 from whole_path import ROOT, SHORT, losses, run_main, shrunk, write_arrays, write_conll2003, write_folder
 
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+NEEDS_TFDS = [
+    path.stem for path in CONFIGS if "TfdsText(" in path.read_text() or path.stem.endswith(("_sst2", "_mnist"))
+]
 LANGUAGE = {
     "gpt_stdlib": shrunk(),
     "gpt_shakespeare_char": [*shrunk(None), "--run.patience", "9"],
@@ -193,27 +196,23 @@ def image_words(name, tmp_path):
     return [*words.replace("ARRAYS", str(tmp_path)).replace("FOLDER", str(tmp_path)).split(), *SHORT]
 
 
+def words_of(name, tmp_path, monkeypatch):
+    """The words that shrink a config of whatever kind."""
+    if name in TAGS:
+        return tag_words(name, tmp_path, monkeypatch)
+    kinds = ((IMAGES, image_words), (TALKS, talk_words), (TEXTS, text_words))
+    return next((words for kind, words in kinds if name in kind), language_words)(name, tmp_path)
+
+
 def config_or_slow(path):
     return pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in SLOW else ())
 
 
 @pytest.mark.parametrize("path", [config_or_slow(path) for path in CONFIGS])
 def test_a_shrunk_config_trains_and_repeats_its_golden_losses(path, tmp_path, monkeypatch):
-    image = path.stem in IMAGES
-    shrink = (
-        image_words
-        if image
-        else talk_words
-        if path.stem in TALKS
-        else text_words
-        if path.stem in TEXTS
-        else language_words
-    )
-    words = tag_words(path.stem, tmp_path, monkeypatch) if path.stem in TAGS else shrink(path.stem, tmp_path)
-    if ("TfdsText" in path.read_text() or "_sst2" in path.stem or "_mnist" in path.stem) and not os.environ.get(
-        "TFDS_DATA_DIR"
-    ):
+    if path.stem in NEEDS_TFDS and not os.environ.get("TFDS_DATA_DIR"):
         pytest.skip("TFDS_DATA_DIR is not set: no prepared TFDS data on this machine")
+    words = words_of(path.stem, tmp_path, monkeypatch)
     experiment = EXPERIMENTS.get(path.stem, "language_model.py")
     run_main(monkeypatch, experiment, path, *words, "--run.directory", str(tmp_path / "run"))
     found = losses(tmp_path / "run")
@@ -230,4 +229,4 @@ def test_a_shrunk_config_trains_and_repeats_its_golden_losses(path, tmp_path, mo
     elif path.stem in AMPLIFIED:
         np.testing.assert_allclose(found[:2], stored["losses"][:2], rtol=1e-2)
     else:
-        np.testing.assert_allclose(found, stored["losses"], rtol=1e-3 if image else 1e-5)
+        np.testing.assert_allclose(found, stored["losses"], rtol=1e-3 if path.stem in IMAGES else 1e-5)
