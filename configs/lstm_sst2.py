@@ -3,7 +3,8 @@
     python experiments/text_classification.py configs/lstm_sst2.py
 
 Data: TFDS glue/sst2 (see scripts/prepare_tfds.py), 67,349 phrases for training and 872 sentences held out; words are
-those of the training text. Score and cost: SCORE
+those of the training text. Right on those held out, seed 0: 85.8 % at the last update, in 2 min 56 s and 4 min 56 s of
+CPU time on two cores of an AMD EPYC (AVX-512), jax 0.10.0.
 """
 
 from jaxlm.data.sentence_sources import TfdsSentences

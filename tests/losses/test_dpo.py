@@ -96,33 +96,6 @@ def test_a_model_with_adapters_refers_to_its_base():
     jax.tree.map(np.testing.assert_array_equal, kept, variables)
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-def test_micro_batches_have_the_gradient_of_the_whole(parts):
-    """Pairs with answers of different lengths, one of which is padding."""
-    model = Rows()
-    numbers = np.random.default_rng(3)
-    params, base = (jnp.asarray(numbers.normal(size=(VOCAB, VOCAB)), jnp.float32) for _ in range(2))
-    tokens = numbers.integers(0, VOCAB, (2, 4, 2, LENGTH)).astype(np.int32)
-    mask = (np.arange(LENGTH) < numbers.integers(1, LENGTH + 1, (4, 2, 1))).astype(np.float32)
-    mask[2] = 0
-    batch = {"tokens": tokens[0], "targets": tokens[1], "segments": np.ones_like(tokens[0]), "mask": mask}
-    grad = steps.grad(dpo(model))
-    whole, metrics, _ = jax.jit(grad)(params, {"base": base}, batch, jax.random.key(0))
-    found, added, _ = jax.jit(steps.accumulate(grad, parts))(params, {"base": base}, batch, jax.random.key(0))
-    np.testing.assert_allclose(found, whole, atol=1e-6)
-    assert added["loss"].weight == metrics["loss"].weight == 3
-
-
-class Rows:
-    """A model whose logits after a token are a row of its parameters."""
-
-    def apply(self, variables, tokens, **options):
-        return variables["params"][tokens]
-
-    def apply_base(self, variables, tokens, **options):
-        return variables["base"][tokens]
-
-
 def test_a_beta_that_is_not_positive_is_refused():
     with pytest.raises(BadInput, match="loss.beta is 0"):
         dpo(Tables(), 0)
