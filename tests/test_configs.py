@@ -84,6 +84,7 @@ EXPERIMENTS = {
 }
 
 SLOW = (
+    "inception_imagenet",
     "llama_stories",
     "vit_s16_imagenet",
     "resnet18_cifar10",
