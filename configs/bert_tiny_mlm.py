@@ -4,7 +4,8 @@ python experiments/masked_language_model.py configs/bert_tiny_mlm.py
 
 Data: TFDS tiny_shakespeare, trained on its train split, evaluated on the other 10 % of the text.
 At update 3,000 of seed 0: 5.70 nats a guessed token and 14.4 % of them right, of 5,261; the frequencies of the tokens
-alone give 6.19 nats and 5.8 %. It takes 8 min 35 s and 15 min 44 s of CPU time on two cores of an AMD EPYC (AVX-512), jax 0.10.0.
+alone give 6.19 nats and 5.8 %. It takes 8 min 35 s and 15 min 44 s of CPU time on two cores of an
+AMD EPYC (AVX-512), jax 0.10.0.
 """
 
 from jaxlm.data import Masked, TfdsText, WordPiece

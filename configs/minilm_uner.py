@@ -7,8 +7,9 @@ r"""Fine-tune a pretrained sentence encoder of six layers (MiniLM) to find named
 
 UNER holds the files of Universal NER's English EWT (Mayhew et al. 2024, arXiv:2311.09122): 12,543 sentences for
 training, and here the 2,077 of the test split at the end; choices are made on `--data.eval-file en_ewt-ud-dev.iob2`.
-F1 of entities on the test split, seeds 0 to 2: 0.755, 0.761 and 0.766, mean 0.761; of single words 97.6 % have the right
-tag, where O for all of them has 93.3 %. A seed takes 14 min and 26 minutes of CPU time on two cores of an AMD EPYC (AVX-512), jax 0.10.0.
+F1 of entities on the test split, seeds 0 to 2: 0.755, 0.761 and 0.766, mean 0.761; of single words 97.6 % have the
+right tag, where O for all of them has 93.3 %. A seed takes 14 min and 26 minutes of CPU time on two cores of an AMD
+EPYC (AVX-512), jax 0.10.0.
 """
 
 from jaxlm.data import Pretrained
