@@ -84,6 +84,12 @@ EXPERIMENTS = {
 }
 
 SLOW = (
+    "cnn_mnist",
+    "gpt_shakespeare_char_cpu",
+    "resnet18_folder",
+    "resnet20_cifar10_crops",
+    "resnet50_imagenet",
+    "resnet56_hymenoptera",
     "inception_imagenet",
     "llama_stories",
     "vit_s16_imagenet",

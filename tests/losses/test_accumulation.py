@@ -98,7 +98,9 @@ def moved(leaf):
     return leaf + 0.1 * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape)
 
 
-@pytest.mark.parametrize("parts", [1, 2, 4, 8])
+@pytest.mark.parametrize(
+    "parts", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), 8]
+)
 @pytest.mark.parametrize("name", CASES)
 def test_micro_batches_have_the_gradient_of_the_whole(name, parts):
     grad, given, (expected, metrics, _) = whole(name)

@@ -31,7 +31,9 @@ SPECS = {
     "muon": Muon(peak=0.1),
     "adafactor": Adafactor(peak=0.1, decay=0.1, factor_from=2, momentum=0.9),
 }
-every_spec = pytest.mark.parametrize("name", SPECS)
+every_spec = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ("sgd", "adamw", "muon") else pytest.mark.slow) for name in SPECS]
+)
 
 
 def held(spec):

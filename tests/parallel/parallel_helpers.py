@@ -5,6 +5,7 @@ from functools import cache
 import jax
 import numpy as np
 import optax
+import pytest
 
 from jaxlm import parallel, steps
 from jaxlm.losses import next_token
@@ -20,6 +21,14 @@ PLACES = {
 }
 OTHERS = [name for name in PLACES if name != "local"]
 MESHES = [name for name in PLACES if name.startswith("mesh")]
+
+
+def each(names):
+    """These placements as parameters; a mesh of one axis is slow, since mesh(2, 2) has both axes."""
+    return [
+        pytest.param(name, marks=pytest.mark.slow if name in ("mesh(4, 1)", "mesh(1, 4)") else ()) for name in names
+    ]
+
 
 # No biases: the gradient of a key's bias is zero but for rounding, which AdamW would blow up to a full update.
 OPTIMIZERS = {"sgd": optax.sgd(0.5), "adamw": AdamW(peak=1e-3, decay=0.1)(10)}

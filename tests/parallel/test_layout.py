@@ -3,14 +3,14 @@
 import jax
 import numpy as np
 import pytest
-from parallel_helpers import OPTIMIZERS, PLACES, begin, bits, compose, text
+from parallel_helpers import OPTIMIZERS, PLACES, begin, bits, compose, each, text
 
 from jaxlm import parallel
 from jaxlm.errors import BadInput
 from jaxlm.parallel import Place
 from jaxlm.steps import transforms
 
-everywhere = pytest.mark.parametrize("name", PLACES)
+everywhere = pytest.mark.parametrize("name", each(PLACES))
 
 
 def per_device(tree):
@@ -22,7 +22,7 @@ def on_host(tree):
     return sum(bits(x).nbytes for x in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize(("name", "parts"), [("mesh(1, 4)", 4), ("mesh(2, 2)", 2)])
+@pytest.mark.parametrize(("name", "parts"), [pytest.param("mesh(1, 4)", 4, marks=pytest.mark.slow), ("mesh(2, 2)", 2)])
 def test_fsdp_cuts_parameters_and_the_state_of_the_optimizer(name, parts):
     place, tx = PLACES[name], OPTIMIZERS["adamw"]
     state = place.init(begin(tx, ema=True), jax.random.key(0))

@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from parallel_helpers import MESHES, OPTIMIZERS, OTHERS, PLACES, begin, bits, compose, model, text, train
+from parallel_helpers import MESHES, OPTIMIZERS, OTHERS, PLACES, begin, bits, compose, each, model, text, train
 
 from jaxlm import steps
 from jaxlm.losses import next_token
 from jaxlm.steps import Mean, transforms
 
-others = pytest.mark.parametrize("name", OTHERS)
-everywhere = pytest.mark.parametrize("name", PLACES)
+others = pytest.mark.parametrize("name", each(OTHERS))
+everywhere = pytest.mark.parametrize("name", each(PLACES))
 
 
 def assert_equal_runs(actual, expected, tolerance=1e-6):
@@ -45,7 +45,7 @@ def test_the_masks_are_so_ragged_that_a_mean_of_means_would_differ():
     assert abs(np.mean([quarter["loss"].compute() for quarter in quarters]) - whole) > 1e-3
 
 
-@pytest.mark.parametrize("name", MESHES)
+@pytest.mark.parametrize("name", each(MESHES))
 def test_dropout_draws_the_same_numbers_on_every_mesh_as_on_one_device(name):
     _, history = train(name, dropout=0.5, updates=3)
     _, expected = train("local", dropout=0.5, updates=3)
