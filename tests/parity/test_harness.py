@@ -102,7 +102,7 @@ def test_random_draws_and_a_text_that_nothing_begins_are_refused(both):
     characters = Characters().build([LICENSE])
     with pytest.raises(BadInput, match="--begin"):
         Harness(ours.model, ours.variables, characters).loglikelihood(ask("loglikelihood", ("", "You may")))
-    begun = Harness(ours.model, ours.variables, characters, begin="\n")
+    begun = Harness(ours.model, ours.variables, characters, begin=".")
     after = begun.loglikelihood(ask("loglikelihood", ("", "\n\nYou may"), ("\n\n", "You may"), ("", "You may")))
     assert after[0] == after[1] != after[2]
-    assert begun.eot_token_id == characters.encode("\n")[0]
+    assert begun.eot_token_id == characters.encode(".")[0]

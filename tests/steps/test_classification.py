@@ -173,7 +173,7 @@ def test_top_k_of_fewer_classes_is_an_error(k):
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 999), st.sampled_from((1, 2, 15, 20)))
+@given(st.integers(0, 999), st.integers(1, 20))
 def test_calibration_is_a_brute_force_over_bins(seed, bins):
     batch = draw(seed, 40)
     confidence = np.asarray(jax.nn.softmax(batch["logits"]).max(-1), np.float64)
@@ -183,7 +183,8 @@ def test_calibration_is_a_brute_force_over_bins(seed, bins):
         inside = (confidence > low / bins) & (confidence <= (low + 1) / bins) & counted
         if inside.any():
             error += inside.sum() / max(counted.sum(), 1) * abs(right[inside].mean() - confidence[inside].mean())
-    result = Calibration.of(*(jnp.asarray(batch[name]) for name in ("logits", "labels", "mask")), bins)
+    counts_of = jax.jit(Calibration.of, static_argnums=3)
+    result = counts_of(*(batch[name] for name in ("logits", "labels", "mask")), bins)
     assert [x.shape for x in result] == [(bins,)] * 3
     assert [x.dtype for x in result] == [jnp.int32, jnp.int32, jnp.float32]
     assert result.counts.sum() == counted.sum()
