@@ -134,13 +134,14 @@ def test_runs_of_other_dropout_smoothing_and_decay_share_a_program_bit_for_bit(c
 
 @pytest.mark.slow
 def test_a_transformer_shares_a_program_with_one_of_other_dropout(tmp_path):
+    """A device each: on one device neither unrolled nor mapped keeps the bits of the second run."""
     text = tmp_path / "text.txt"
     text.write_text("the quick brown fox jumps over the lazy dog. " * 40)
     model = GPT(vocab=256, depth=1, width=16, heads=2, context=16, dropout=0.1)
     data = Text(path=str(text), tokenizer=Bytes(), batch=4, length=16)
     config = dataclasses.replace(PERCEPTRON, model=model, data=data, loss=None)
     configs = [dataclasses.replace(config, model=model.clone(dropout=rate)) for rate in (0.1, 0.3)]
-    directories, failed = run_pack(LANGUAGE, configs, tmp_path, "mapped")
+    directories, failed = run_pack(LANGUAGE, configs, tmp_path, "unrolled", devices=2)
     assert failed == [None] * 2
     for config, directory in zip(configs, directories, strict=True):
         assert run_alone(LANGUAGE, config, tmp_path / "alone" / directory.name) is None
