@@ -169,8 +169,8 @@ def over_runs(function: Callable[..., PyTree], packing: Packing) -> Callable[...
     (`optim.set_hyperparameters`). The packings differ in speed, and in whether a run keeps the bits it has alone:
 
     unrolled: a copy of the function for each run; exact where measured; compile time grows with the runs.
-    mapped: one after another by `lax.map`; exact for an MLP, and for a transformer not always. On a CPU neither exact nor fast for
-      convolutions, which leave XLA's fast path inside a loop.
+    mapped: one after another by `lax.map`; exact for an MLP, and for a transformer not always. On a CPU neither exact
+      nor fast for convolutions, which leave XLA's fast path inside a loop.
     vmapped: `jax.vmap`; the fastest where one run is too small for the device, and exact for none.
     Law: run r of an exact packing is `function` on the slices r, bit for bit.
     """
