@@ -40,7 +40,7 @@ target_delimiter: ""
 metadata:
   version: 3
 """
-CHOICES = 'doc_to_choice: ["{{good}}", "{{bad}}"]\nmetric_list:\n  - metric: acc'
+CHOICES = 'doc_to_choice: "{{[good, bad]}}"\nmetric_list:\n  - metric: acc'
 BYTES = "metric_list:\n  - metric: bits_per_byte"
 EXACT = "generation_kwargs:\n  until: ['z']\n  max_gen_toks: 4\nmetric_list:\n  - metric: exact_match"
 TASKS = {
