@@ -106,14 +106,20 @@ def test_every_head_finds_the_encoder_under_the_same_paths():
 
 def test_recomputed_layers_are_the_same_function():
     variables = make_variables(SMALL)
+    states = apply(SMALL, variables, draw())
+    weights = jax.random.normal(
+        jax.random.key(0), states.shape
+    )  # the squares of normed states have the same sum always
 
-    def loss(model, variables):
-        return jnp.square(apply(model, variables, draw())).sum()
+    @partial(jax.jit, static_argnums=0)
+    @partial(jax.value_and_grad, argnums=1)
+    def slope(model, variables):
+        return (weights * apply(model, variables, draw())).sum()
 
-    value, grads = jax.value_and_grad(loss, argnums=1)(SMALL, variables)
-    other, other_grads = jax.value_and_grad(loss, argnums=1)(SMALL.clone(remat=True), variables)
+    value, grads = slope(SMALL, variables)
+    other, other_grads = slope(SMALL.clone(remat=True), variables)
     np.testing.assert_allclose(other, value, rtol=1e-5)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3), other_grads, grads)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-3), other_grads, grads)
 
 
 def test_dropout_acts_in_training_only():
