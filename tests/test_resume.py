@@ -13,7 +13,7 @@ from jaxlm.train.verify import verify_resume
 from whole_path import ROOT, final_bits, run_main, shrunk
 
 STDLIB = ("language_model.py", ROOT / "configs" / "gpt_stdlib.py")
-EVERYTHING = "--model.dropout 0.2 --run.accumulate 2 --run.ema 0.9 --run.save-every 1 --run.keep-last 99".split()
+EVERYTHING = "--model.dropout 0.2 --run.accumulate 2 --run.ema 0.9".split()
 
 
 def records(directory):
@@ -26,7 +26,8 @@ def whole(tmp_path_factory):
     """20 updates with dropout, accumulation and averaging, and a checkpoint after each."""
     directory = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        run_main(monkeypatch, *STDLIB, *shrunk(), *EVERYTHING, "--run.directory", str(directory))
+        often = ("--run.save-every", "1", "--run.keep-last", "99")
+        run_main(monkeypatch, *STDLIB, *shrunk(), *EVERYTHING, *often, "--run.directory", str(directory))
     return directory
 
 
@@ -98,7 +99,7 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(tmp_path, monkey
 @pytest.mark.slow
 @pytest.mark.parametrize("place", [("local",), ("mesh",)], ids=" ".join)
 def test_ten_kills_at_random_moments_leave_no_trace(place, tmp_path, capfd):
-    words = [*shrunk(), *EVERYTHING[:6], "--run.save-every", "3", "--run.steps", "60", "--place.kind", place[0]]
+    words = [*shrunk(), *EVERYTHING, "--run.save-every", "3", "--run.steps", "60", "--place.kind", place[0]]
     code = verify_resume(str(ROOT / "experiments" / STDLIB[0]), str(STDLIB[1]), words, 10, 0, str(tmp_path / "both"))
     told = capfd.readouterr().out
     assert code == 0, told

@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import jax
 
 VECTORS = ("amx_bf16", "avx512f", "avx2", "asimd")  # what XLA compiles for on a CPU, the widest first
 VENDORED = {"_vendor", "thirdparty_files"}  # folders that setuptools and Ray put on the path once they are imported
+NAMED = re.compile(r"^Name: *(\S+)$.*?^Version: *(\S+)$", re.M | re.S)  # importlib's way to it reads the whole file
 
 
 def fingerprint(place: Any) -> dict[str, Any]:
@@ -61,8 +63,8 @@ def command() -> str:
 def packages() -> dict[str, str]:
     """Every installed distribution and its version, without the copies that some keep of others for themselves."""
     found = [d for d in importlib.metadata.distributions() if Path(str(d.locate_file(""))).name not in VENDORED]
-    described = [d.metadata for d in found]  # each access reads and parses a file
-    return dict(sorted((metadata["Name"], metadata["Version"]) for metadata in described))
+    texts = [d.read_text("METADATA") or d.read_text("PKG-INFO") or "" for d in found]
+    return dict(sorted((named[1], named[2]) for text in texts if (named := NAMED.search(text))))
 
 
 def git() -> dict[str, str] | None:

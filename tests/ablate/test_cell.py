@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -112,11 +113,28 @@ def test_one_byte_of_data_changes_it(made, tmp_path, file, part):
     assert {name for name in ("train", "eval") if before["data"][name] != after["data"][name]} == {part}
 
 
-def test_packages_flags_placement_and_packing_change_it(made, monkeypatch):
+def test_the_version_of_a_package_changes_it(made, tmp_path, monkeypatch):
+    described = tmp_path / "site" / "a_package-1.0.dist-info" / "METADATA"
+    described.parent.mkdir(parents=True)
+    described.write_text("Metadata-Version: 2.4\nName: a-package\nAuthor: A\nVersion: 1.0\n\nVersion: 7 is old.\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
     before = made()
-    with monkeypatch.context() as patch:
-        patch.setattr(cell, "packages", lambda: before["packages"] | {"optax": "99.0"})
-        assert differing(before, made()) == {"packages"}
+    assert before["packages"]["a-package"] == "1.0"
+    described.write_text(described.read_text().replace("1.0", "1.0.post1"))
+    after = made()
+    assert differing(before, after) == {"packages"}
+    assert {*after["packages"].items()} - {*before["packages"].items()} == {("a-package", "1.0.post1")}
+
+
+def test_packages_are_those_that_importlib_knows():
+    found = cell.packages()
+    assert found["jax"] == version("jax")
+    named = {name for name in found if not name.startswith("jaxlm")}
+    assert {name: found[name] for name in named} == {name: version(name) for name in named}
+
+
+def test_flags_placement_and_packing_change_it(made, monkeypatch):
+    before = made()
     with monkeypatch.context() as patch:
         patch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
         assert differing(before, made()) == {"platform"}
