@@ -260,6 +260,7 @@ EARLY = [*SMALL, *"--run.steps 40 --run.eval-every 2 --run.save-every 2 --run.pa
 WORST = (*EARLY, "--run.metric", "eval/loss", "--run.maximize")  # which is best at the beginning
 
 
+@pytest.mark.slow
 def test_a_run_that_gets_no_better_stops_early_and_keeps_its_best_checkpoint(tmp_path, monkeypatch, capsys):
     run_main(monkeypatch, *DIGITS, *WORST, "--run.directory", str(tmp_path / "run"))
     home, out = RunDirectory(tmp_path / "run"), capsys.readouterr().out

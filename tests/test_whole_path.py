@@ -20,7 +20,7 @@ def local(tmp_path_factory):
 @pytest.mark.parametrize(
     "words",
     [
-        ["--place.kind", "pmap"],
+        pytest.param(["--place.kind", "pmap"], marks=pytest.mark.slow),
         ["--place.kind", "mesh", "--place.fsdp", "2"],
         pytest.param(["--place.kind", "mesh", "--run.accumulate", "2"], marks=pytest.mark.slow),
     ],

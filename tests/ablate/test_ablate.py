@@ -5,6 +5,7 @@ import json
 import shutil
 
 import numpy as np
+import pytest
 from ablations import DIVERGED, EXPERIMENT, FILES, SEEDS, command, jaxlm, no_training, records
 
 from jaxlm.ablate import Arm, ablate, run
@@ -142,6 +143,7 @@ def test_an_arm_that_cannot_be_built_is_a_failed_cell(config, tmp_path):
     assert json.loads((tmp_path / "made" / "table.json").read_text()) == table
 
 
+@pytest.mark.slow
 def test_a_run_with_patience_counts_by_its_best_evaluation(config, tmp_path):
     words = "--run.eval-every 2 --run.save-every 2 --run.patience 2 --run.metric eval/loss --run.maximize".split()
     only = ("--seeds", "1", "--leave-one-out", "--vary", "run.ema=0.5", "--vary", "model.hidden=8")

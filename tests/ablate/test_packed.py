@@ -62,6 +62,7 @@ def test_a_run_is_compared_with_itself_alone(made, base):
     assert not list(folder.parent.glob(".again-*"))
 
 
+@pytest.mark.slow
 def test_a_signal_while_a_pack_is_proved_keeps_its_runs_and_stops(made, config, tmp_path, monkeypatch):
     """All runs of the pack have ended, and one is trained again alone when the signal comes."""
     words = command(config, tmp_path / "packed", "--packing", "mapped", "--seeds", "2")

@@ -41,7 +41,7 @@ def find(optuna, config, monkeypatch):  # noqa: F811
     return find
 
 
-@pytest.mark.parametrize("prune", [False, True])
+@pytest.mark.parametrize("prune", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_search_in_parts_is_the_search_in_one(find, prune, tmp_path):
     whole, ran = find(tmp_path / "whole", prune=prune)
     assert len(ran) == 18

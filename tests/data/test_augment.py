@@ -423,7 +423,7 @@ def gradients(parts):
     return jax.device_get(jax.jit(grad)(params, {}, batch, jax.random.key(1)))
 
 
-@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize("parts", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_accumulation_over_augmented_micro_batches_gives_the_gradient_of_the_whole(parts):
     (found, metrics, _), (expected, whole, _) = gradients(parts), gradients(1)
     assert whole["loss"].weight == 16

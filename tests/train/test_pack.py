@@ -148,13 +148,10 @@ def test_a_transformer_shares_a_program_with_one_of_other_dropout(tmp_path):
         assert_same(directory, tmp_path / "alone" / directory.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "packing"),
-    [
-        (PERCEPTRON, "mapped"),
-        pytest.param(PERCEPTRON, "unrolled", marks=pytest.mark.slow),
-        pytest.param(CNN_CONFIG, "unrolled", marks=pytest.mark.slow),
-    ],
+    [(PERCEPTRON, "mapped"), (PERCEPTRON, "unrolled"), (CNN_CONFIG, "unrolled")],
     ids=["MLP mapped", "MLP unrolled", "CNN unrolled"],
 )
 def test_a_pack_that_is_dealt_out_over_devices_keeps_the_bits_of_runs_alone(config, packing, tmp_path):
