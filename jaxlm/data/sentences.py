@@ -45,7 +45,8 @@ class Sentences(TokenRows):
     Attributes:
         clean: what is done to the texts first.
         stride: instead of being cut, a long text becomes windows that have so many tokens in common with the one
-            before, each an example with the text's label and the weight 1 / windows, in evaluation too. None: cut.
+            before, each an example with the text's label and the weight 1 / windows, in evaluation too. A text weighs
+            1 in the loss then, while accuracy, F1 and the like count each of its windows as one. None: cut.
         empty: whether a text of no tokens is an error or is left out.
     """
 
