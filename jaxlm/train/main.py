@@ -207,15 +207,9 @@ class Session:
             lambda state, completed: self.checkpoints.check(),
             lambda state, completed: interrupt.signal,
         ]
+        step = by_shape(partial(self.compile, program))
         state, completed, why = fit(
-            by_shape(partial(self.compile, program)),
-            state,
-            grouped,
-            self.meter,
-            start=start,
-            stop=stop,
-            stride=stride,
-            hooks=hooks,
+            step, state, grouped, self.meter, start=start, stop=stop, stride=stride, hooks=hooks
         )
         if why is not None and why == interrupt.signal and completed < stop:
             self.ensure_saved(state, completed)
@@ -276,10 +270,14 @@ class Session:
 
     def ensure_saved(self, state: Any, completed: int) -> None:
         """Wait for a sealed checkpoint of this update, and make it if no hook did."""
+        self.begin_saving(state, completed)
+        self.checkpoints.wait()
+
+    def begin_saving(self, state: Any, completed: int) -> None:
+        """Seal a checkpoint of this update in the background, if no hook did."""
         self.checkpoints.wait()
         if completed not in self.checkpoints.steps():
             self.save(state, completed)
-            self.checkpoints.wait()
 
     def record(self, completed: int, sums: Metrics, times: dict[str, float]) -> None:
         """Write a record of training."""

@@ -114,6 +114,7 @@ class Pack:
             if completed == settings.steps:
                 self.finish(states, completed)
             else:
+                self.each(states, lambda session, state: session.begin_saving(state, completed))
                 self.each(states, lambda session, state: session.ensure_saved(state, completed))
 
     def begin(self) -> tuple[Any, int]:
@@ -139,7 +140,7 @@ class Pack:
 
     def watch(self, completed: int, sums: Metrics) -> None:
         """Note which runs have stopped being finite."""
-        if "halted" not in sums:
+        if "halted" not in sums or not sums["halted"].total.any():
             return
         for (lane, _), own in zip(self.live, self.own(sums), strict=True):
             try:
@@ -177,6 +178,7 @@ class Pack:
         """Evaluate and save what was not just evaluated and saved."""
         if any(session.latest[0] != completed for _, session in self.live):
             self.evaluation(states, completed)
+        self.each(states, lambda session, state: session.begin_saving(state, completed))  # they write side by side
         self.each(states, lambda session, state: session.finish(state, completed, None))
 
     def each(self, states: Any, work: Any) -> None:
