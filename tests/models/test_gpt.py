@@ -1,43 +1,10 @@
-import dataclasses
-import json
-from functools import cache, partial
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.errors import SetAttributeFrozenModuleError
-
-from jaxlm.errors import BadInput
-from jaxlm.models import gpt_shapes
-from jaxlm.models.gpt import GPT
-
-SMALL = GPT(vocab=11, depth=2, width=16, heads=4, context=12)
-LLAMA = SMALL.clone(kv_heads=2, norm="rms", activation="swiglu", positions="rotary", hidden=24, bias=False, tied=False)
-VARIANTS = {
-    "gpt2": SMALL,
-    "llama": LLAMA,
-    "post-norm": SMALL.clone(pre_norm=False),
-    "scan": SMALL.clone(scan=True, kv_heads=1),
-    "scan llama": LLAMA.clone(scan=True, remat=True),
-    "mistral": LLAMA.clone(window=3, head_width=6, attention_bias="qkv"),
-}
-every_variant = pytest.mark.parametrize("model", VARIANTS.values(), ids=VARIANTS.keys())
-
-
-def tokens(seed=1, batch=2, length=10):
-    return jax.random.randint(jax.random.key(seed), (batch, length), 0, SMALL.vocab)
-
-
-@cache
-def make_variables(model):
-    """Parameters ten times as large as at the start, so that attention is far from uniform."""
-    return jax.tree.map(lambda x: 10 * x, jax.jit(model.init)(jax.random.key(0), tokens()))
-
-
-@partial(jax.jit, static_argnames=("model", "train"))
-def forward(model, variables, batch, train=False, **inputs):
-    return model.apply(variables, batch, train=train, **inputs)
+from small_gpts import LLAMA, SMALL, VARIANTS, every_variant, forward, loss, make_variables, tokens
 
 
 def stacked(variables, depth):
@@ -45,10 +12,6 @@ def stacked(variables, depth):
     params = dict(variables["params"])
     blocks = [params.pop(f"block_{layer}") for layer in range(depth)]
     return {"params": {**params, "blocks": jax.tree.map(lambda *x: jnp.stack(x), *blocks)}}
-
-
-def loss(model, variables, batch):
-    return jnp.square(jax.nn.log_softmax(forward(model, variables, batch))).mean()
 
 
 @every_variant
@@ -188,75 +151,6 @@ def test_attention_has_the_biases_that_are_asked_for(which, names):
     assert {name for name, layer in attention.items() if "bias" in layer} == names
 
 
-@every_variant
-def test_the_initial_variables_are_parameters_alone_and_counted(model):
-    variables = jax.eval_shape(model.init, jax.random.key(0), tokens())
-    assert set(variables) == {"params"}
-    assert sum(x.size for x in jax.tree.leaves(variables)) == model.parameter_count()
-
-
-@pytest.mark.parametrize(
-    ("model", "count"),
-    [
-        (gpt_shapes.GPT2_SMALL, 124_439_808),
-        (gpt_shapes.GPT2_MEDIUM, 354_823_168),
-        (gpt_shapes.GPT2_LARGE, 774_030_080),
-        (gpt_shapes.GPT2_XL, 1_557_611_200),
-        (gpt_shapes.LLAMA_1B, 1_235_814_400),
-    ],
-)
-def test_parameter_counts_equal_the_published_ones(model, count):
-    assert model.parameter_count() == count
-
-
-def test_the_smallest_published_count_is_that_of_the_real_parameters():
-    model = gpt_shapes.GPT2_SMALL.clone(scan=True)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
-    assert sum(x.size for x in jax.tree.leaves(shapes)) == 124_439_808
-
-
-def test_training_operations_are_six_per_used_parameter_and_attention():
-    looked_up = 1024 * 768
-    expected = 6 * (124_439_808 - looked_up) + 12 * 12 * 768 * 1024
-    assert gpt_shapes.GPT2_SMALL.flops_per_token(1024) == expected
-    untied = gpt_shapes.GPT2_SMALL.clone(tied=False)
-    assert untied.flops_per_token(1024) == expected
-
-
-def test_training_operations_are_those_that_the_compiler_counts():
-    model = GPT(vocab=64, depth=2, width=128, heads=4, context=32)
-    batch = jnp.zeros((4, 32), jnp.int32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), batch)
-    step = jax.jit(jax.grad(lambda variables: loss(model, variables, batch)))
-    counted = step.lower(variables).compile().cost_analysis()["flops"]
-    assert 0.9 < counted / (model.flops_per_token(32) * batch.size) < 1.3
-
-
-@pytest.mark.parametrize("scan", [False, True])
-def test_parameters_start_as_in_gpt2(scan):
-    model = GPT(vocab=64, depth=2, width=128, heads=4, context=32, scan=scan)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
-    block = params["blocks" if scan else "block_0"]
-    for kernel, std in [
-        (params["embed"]["embedding"], 0.02),
-        (params["position_embed"]["embedding"], 0.02),
-        (block["attention"]["qkv"]["kernel"], 0.02),
-        (block["attention"]["output"]["kernel"], 0.01),
-        (block["feed_forward"]["down"]["kernel"], 0.01),
-    ]:
-        np.testing.assert_allclose(kernel.std(), std, rtol=0.05)
-
-
-@every_variant
-def test_bfloat16_parameters_give_bfloat16_logits_near_the_float32_ones(model):
-    variables = jax.tree.map(lambda x: x.astype(jnp.bfloat16), make_variables(model))
-    full = jax.tree.map(lambda x: x.astype(jnp.float32), variables)
-    half = forward(model, variables, tokens())
-    assert half.dtype == jnp.bfloat16
-    exact = forward(model, full, tokens())
-    assert jnp.abs(half - exact).mean() < 0.1 * jnp.abs(exact).mean()
-
-
 @pytest.mark.parametrize("scan", [False, True])
 def test_dropout_acts_in_training_only_and_follows_its_key(scan):
     model, batch = SMALL.clone(dropout=0.5, scan=scan), tokens()
@@ -268,50 +162,3 @@ def test_dropout_acts_in_training_only_and_follows_its_key(scan):
     assert jnp.array_equal(once, again)
     assert not jnp.array_equal(once, other)
     assert forward(SMALL, make_variables(SMALL), batch, train=True).shape == (2, 10, 11)
-
-
-def test_the_model_is_a_frozen_value():
-    model = SMALL.clone()
-    with pytest.raises(SetAttributeFrozenModuleError):
-        model.depth = 3
-    assert model == SMALL
-    assert hash(model) == hash(SMALL)
-    assert model.clone(depth=3) != SMALL
-
-
-@every_variant
-def test_every_field_survives_json(model):
-    fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
-    plain = {name: value for name, value in fields.items() if name not in ("parent", "name")}
-    assert GPT(**json.loads(json.dumps(plain))) == model
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"heads": 3}, ["model.heads 3", "model.width 16", "width of 15"]),
-        ({"kv_heads": 3}, ["model.kv_heads 3", "model.heads 4"]),
-        ({"dropout": 1.0}, ["model.dropout", "less than 1"]),
-        ({"dropout": -0.1}, ["model.dropout"]),
-        ({"depth": 0}, ["model.depth", "at least 1"]),
-        ({"heads": 16, "positions": "rotary"}, ["rotary", "even"]),
-    ],
-)
-def test_contradicting_fields_are_named_with_the_mend(fields, words):
-    model = SMALL.clone(**fields)
-    with pytest.raises(BadInput) as error:
-        model.validate()
-    assert all(word in str(error.value) for word in words)
-    assert "\n" not in str(error.value)
-    with pytest.raises(BadInput):
-        jax.eval_shape(model.init, jax.random.key(0), tokens())
-
-
-def test_calls_that_cannot_work_are_refused():
-    variables = make_variables(SMALL)
-    with pytest.raises(BadInput, match=r"13 tokens are longer than model\.context 12"):
-        forward(SMALL, variables, tokens(length=13))
-    with pytest.raises(BadInput, match="cache"):
-        forward(SMALL, variables, tokens(), cache=SMALL.init_cache(2, 12), segments=tokens())
-    with pytest.raises(BadInput, match="cache of 4 slots"):
-        forward(SMALL, variables, tokens(), cache=SMALL.init_cache(2, 4))
