@@ -31,7 +31,13 @@ def parser() -> argparse.ArgumentParser:
         description="Look at, sample from, predict with, evaluate, ablate, tune, trace and verify runs.",
     )
     verbs = root.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for add in (_look, _harness, _predict, _hub, _crossval, _ablate, _tune, _trace, _verify_resume):
+        add(verbs)
+    return root
 
+
+def _look(verbs: Any) -> None:
+    """The verbs that tell what is there."""
     verbs.add_parser("doctor", help="tell versions and devices, what is missing and how to get it")
 
     info = verbs.add_parser("info", help="tell where a run comes from, its parameters and its last metrics")
@@ -50,9 +56,11 @@ def parser() -> argparse.ArgumentParser:
     evaluate = verbs.add_parser("eval", help="evaluate a run's checkpoint on all of its evaluation data")
     evaluate.add_argument("run", metavar="RUN", help="a run directory")
     evaluate.add_argument("--step", type=int, default=None, help="the checkpoint (default: the newest)")
-
     evaluate.add_argument("--report", action="store_true", help="also precision, recall and F1 of each class")
 
+
+def _harness(verbs: Any) -> None:
+    """`lm-eval`."""
     harness = verbs.add_parser("lm-eval", help="evaluate a run's language model on tasks of lm-evaluation-harness")
     harness.add_argument("run", metavar="RUN", help="a run directory")
     harness.add_argument("--tasks", nargs="+", required=True, metavar="TASK", help="as `lm-eval ls tasks` lists them")
@@ -70,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
     )
     harness.add_argument("--step", type=int, default=None, help="the checkpoint (default: the newest)")
 
+
+def _predict(verbs: Any) -> None:
+    """`predict`."""
     predict = verbs.add_parser("predict", help="tell what image files show, with a run's classifier")
     predict.add_argument("run", metavar="RUN", help="a run directory")
     predict.add_argument("files", metavar="FILE", nargs="+", help="image files")
@@ -78,8 +89,9 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("--skip-broken", action="store_true", help="go on past files that cannot be read")
     predict.add_argument("--step", type=int, default=None, help="the checkpoint (default: the newest)")
 
-    _hub(verbs)
 
+def _crossval(verbs: Any) -> None:
+    """`crossval`."""
     crossval = verbs.add_parser(
         "crossval",
         help="train on all folds but one, for every fold, and tell a metric's mean",
@@ -91,6 +103,9 @@ def parser() -> argparse.ArgumentParser:
     crossval.add_argument("--metric", default=None, help="the metric told (default: the config's run.metric)")
     crossval.add_argument("--directory", default=None, help="where the folds' runs live (default: under runs/)")
 
+
+def _ablate(verbs: Any) -> None:
+    """`ablate`: what is compared."""
     ablate = verbs.add_parser(
         "ablate",
         help="train a config and changes of it at the same seeds, and tell which is better",
@@ -122,13 +137,19 @@ def parser() -> argparse.ArgumentParser:
     ablate.add_argument(
         "--better", choices=("larger", "smaller"), help="which values are better (default: from the config or the name)"
     )
+    _how_cells_run(ablate)
+
+
+def _how_cells_run(ablate: argparse.ArgumentParser) -> None:
+    """`ablate`: where and how its cells are trained."""
     ablate.add_argument("--directory", default=None, help="of cells and table (default: under runs/ablations/)")
     ablate.add_argument(
         "--packing",
         choices=("auto", "alone", "unrolled", "mapped", "vmapped"),
         default="auto",
-        help="how cells that differ only in seed, optim.peak and optim.decay share a program: auto is the fastest that "
-        "a trial proves equal to runs alone in every bit (default); vmapped is faster and not equal",
+        help="how cells share a program that differ only in seed and in numbers such as optim.peak and rates "
+        "of dropout: auto is the fastest that a trial proves equal to runs alone in every bit (default); vmapped is "
+        "faster and not equal",
     )
     ablate.add_argument(
         "--processes", type=int, default=1, metavar="N", help="cells trained at a time on this machine (default 1)"
@@ -143,6 +164,9 @@ def parser() -> argparse.ArgumentParser:
     ablate.add_argument("--num-cpus", type=float, default=1, help="CPUs that Ray keeps for a cell (default 1)")
     ablate.add_argument("--num-gpus", type=float, default=0, help="GPUs that Ray keeps for a cell (default 0)")
 
+
+def _tune(verbs: Any) -> None:
+    """`tune`."""
     tune = verbs.add_parser(
         "tune",
         help="search a space of hyperparameters for the best metric",
@@ -167,8 +191,9 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--prune", action="store_true", help="end a run that is worse than the median at an evaluation")
     tune.add_argument("--directory", default=None, help="of cells and table (default: under runs/searches/)")
 
-    _trace(verbs)
 
+def _verify_resume(verbs: Any) -> None:
+    """`verify-resume`."""
     verify = verbs.add_parser(
         "verify-resume",
         help="train, kill with SIGKILL, resume, and compare every bit of the final state",
@@ -179,7 +204,6 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--kills", type=int, default=1, help="random moments at which the run is killed (default 1)")
     verify.add_argument("--seed", type=int, default=0, help="of the moments (default 0)")
     verify.add_argument("--directory", default=None, help="keep both runs here (default: a folder that is removed)")
-    return root
 
 
 def _hub(verbs: Any) -> None:
