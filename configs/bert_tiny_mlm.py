@@ -11,8 +11,10 @@ AMD EPYC (AVX-512), jax 0.10.0.
 from jaxlm.data import Masked, TfdsText, WordPiece
 from jaxlm.models.bert import BERT, MaskedLanguageModel
 from jaxlm.optim import AdamW
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
+
+experiment = "masked_language_model"
 
 config = Config(
     model=MaskedLanguageModel(BERT(vocab=2048, depth=2, width=128, heads=2, context=128, dropout=0.1)),
@@ -25,8 +27,8 @@ config = Config(
             eval_split="validation+test",
         )
     ),
-    optim=AdamW(peak=2e-3, warmup=200, floor=0.1, b2=0.98, decay=0.01, clip=1.0),
-    place=Place(),
+    optim=AdamW(peak_lr=2e-3, warmup=200, final_fraction=0.1, b2=0.98, weight_decay=0.01, clip_norm=1.0),
+    place=PlacementSpec(),
     run=Run(steps=3000, eval_every=1000, save_every=1000, log_every=200),
 )
 

@@ -5,13 +5,15 @@
 Data: TFDS mnist; in training the digits are turned, moved and scaled a little. Score and cost: see README, Results.
 """
 
-from jaxlm.data.augment import RandomAffine
-from jaxlm.data.image_specs import TfdsImages
+from jaxlm.data.images.augment import RandomAffine
+from jaxlm.data.images.sources import TfdsImages
 from jaxlm.losses import Classification
 from jaxlm.models.cnn import CNN
 from jaxlm.optim import AdamW
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
+
+experiment = "image_classification"
 
 config = Config(
     model=CNN(classes=10, widths=(16, 32), hidden=128, dropout=0.25),
@@ -24,8 +26,8 @@ config = Config(
         std=(0.3081,),
     ),
     loss=Classification(),
-    optim=AdamW(peak=5e-3, warmup=400, decay=0.02, shape="linear", floor=0.0),
-    place=Place(),
+    optim=AdamW(peak_lr=5e-3, warmup=400, weight_decay=0.02, schedule="linear", final_fraction=0.0),
+    place=PlacementSpec(),
     run=Run(steps=4690, ema=0.99, eval_every=938, save_every=938, log_every=469, metric="eval/accuracy", maximize=True),
 )
 

@@ -11,8 +11,10 @@ table 2.1 and appendix B. Cost: 9.0e18 floating-point operations for 20,000 upda
 from jaxlm.data import BPE, TfdsText
 from jaxlm.models.gpt_shapes import GPT2_SMALL
 from jaxlm.optim import AdamW
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
+
+experiment = "language_model"
 
 config = Config(
     model=GPT2_SMALL,
@@ -25,8 +27,8 @@ config = Config(
         eval_batch=64,
         pack=True,
     ),
-    optim=AdamW(peak=6e-4, warmup=2000, floor=0.1, b2=0.95, decay=0.1, clip=1.0),
-    place=Place("mesh"),
+    optim=AdamW(peak_lr=6e-4, warmup=2000, final_fraction=0.1, b2=0.95, weight_decay=0.1, clip_norm=1.0),
+    place=PlacementSpec("mesh"),
     run=Run(steps=20_000, accumulate=32, dtype="bfloat16", eval_every=1000, save_every=1000, log_every=10),
 )
 

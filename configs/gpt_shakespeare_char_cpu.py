@@ -10,8 +10,10 @@ which was the one thing changed (at 1e-3, seed 0: 1.900). Score and cost: see RE
 from jaxlm.data import Characters, TfdsText
 from jaxlm.models.gpt import GPT
 from jaxlm.optim import AdamW
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
+
+experiment = "language_model"
 
 config = Config(
     model=GPT(vocab=65, depth=4, width=128, heads=4, context=64, bias=False),
@@ -23,8 +25,8 @@ config = Config(
         eval_batch=96,
         eval_split="validation+test",
     ),
-    optim=AdamW(peak=3e-3, warmup=100, floor=0.1, b2=0.99, decay=0.1, clip=1.0),
-    place=Place(),
+    optim=AdamW(peak_lr=3e-3, warmup=100, final_fraction=0.1, b2=0.99, weight_decay=0.1, clip_norm=1.0),
+    place=PlacementSpec(),
     run=Run(steps=2000, eval_every=500, save_every=500, log_every=100),
 )
 

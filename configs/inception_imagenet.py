@@ -8,13 +8,15 @@ Its top-1 accuracy from one crop is 78.8 % with the auxiliary head (table 3). Sc
 accelerator.
 """
 
-from jaxlm.data.augment import HorizontalFlip
-from jaxlm.data.image_specs import TfdsImages
+from jaxlm.data.images.augment import HorizontalFlip
+from jaxlm.data.images.sources import TfdsImages
 from jaxlm.losses import Classification
 from jaxlm.models.inception import Inception
 from jaxlm.optim import RMSProp
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
+
+experiment = "image_classification"
 
 config = Config(
     model=Inception(classes=1000),
@@ -30,8 +32,8 @@ config = Config(
         std=(0.229, 0.224, 0.225),
     ),
     loss=Classification(smoothing=0.1),
-    optim=RMSProp(peak=0.045, b2=0.9, eps=1.0, clip=2.0, l2=4e-5, floor=0.0),
-    place=Place(),
+    optim=RMSProp(peak_lr=0.045, b2=0.9, eps=1.0, clip_norm=2.0, l2=4e-5, final_fraction=0.0),
+    place=PlacementSpec(),
     run=Run(
         steps=80000,
         workers=8,

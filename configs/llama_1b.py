@@ -10,13 +10,17 @@ Cost: an accelerator's job. Score: not run.
 from jaxlm.data import BPE, TfdsText
 from jaxlm.models.gpt_shapes import LLAMA_1B
 from jaxlm.optim import AdamW
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
+
+experiment = "language_model"
 
 config = Config(
     model=LLAMA_1B.clone(context=2048, remat=True, scan=True),
     data=TfdsText(name="lm1b", eval_split="test", tokenizer=BPE("tokenizer.json"), batch=256, length=2048, pack=True),
-    optim=AdamW(peak=3e-4, warmup=2000, shape="wsd", floor=0.0, b2=0.95, decay=0.1, clip=1.0),
-    place=Place("mesh", fsdp=4),
+    optim=AdamW(
+        peak_lr=3e-4, warmup=2000, schedule="wsd", final_fraction=0.0, b2=0.95, weight_decay=0.1, clip_norm=1.0
+    ),
+    place=PlacementSpec("mesh", fsdp=4),
     run=Run(steps=20_000, accumulate=16, dtype="bfloat16", eval_every=1000, save_every=1000, log_every=10),
 )

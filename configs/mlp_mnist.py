@@ -6,19 +6,21 @@ Data: TFDS mnist. Score and cost: see README, Results. A tutorial that this proj
 network; what it reaches over five seeds stands there too.
 """
 
-from jaxlm.data.image_specs import TfdsImages
+from jaxlm.data.images.sources import TfdsImages
 from jaxlm.losses import Classification
 from jaxlm.models.mlp import MLP
 from jaxlm.optim import AdamW
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
+
+experiment = "image_classification"
 
 config = Config(
     model=MLP(classes=10, hidden=(64, 64)),
     data=TfdsImages(name="mnist", batch=128, eval_batch=1000, mean=(0.1307,), std=(0.3081,)),
     loss=Classification(),
-    optim=AdamW(peak=3e-3, warmup=200, decay=0.01, floor=0.0),
-    place=Place(),
+    optim=AdamW(peak_lr=3e-3, warmup=200, weight_decay=0.01, final_fraction=0.0),
+    place=PlacementSpec(),
     run=Run(steps=4690, eval_every=469, save_every=2345, log_every=469, metric="eval/accuracy", maximize=True),
 )
 

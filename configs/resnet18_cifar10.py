@@ -7,13 +7,15 @@ the learning-rate schedule of Goyal et al. 2017, cut-outs after Zhong et al. 202
 accelerator.
 """
 
-from jaxlm.data.augment import HorizontalFlip, RandomCrop, RandomErasing
-from jaxlm.data.image_specs import TfdsImages
+from jaxlm.data.images.augment import HorizontalFlip, RandomCrop, RandomErasing
+from jaxlm.data.images.sources import TfdsImages
 from jaxlm.losses import Classification
 from jaxlm.models.resnet import resnet18
 from jaxlm.optim import SGD
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
+
+experiment = "image_classification"
 
 config = Config(
     model=resnet18(classes=10, stem="small"),
@@ -26,8 +28,8 @@ config = Config(
         std=(0.247, 0.2435, 0.2616),
     ),
     loss=Classification(smoothing=0.1),
-    optim=SGD(peak=0.1, momentum=0.9, nesterov=True, l2=5e-4, warmup=1950, floor=0.0),
-    place=Place(),
+    optim=SGD(peak_lr=0.1, momentum=0.9, nesterov=True, l2=5e-4, warmup=1950, final_fraction=0.0),
+    place=PlacementSpec(),
     run=Run(steps=78000, eval_every=3900, save_every=3900, log_every=100, metric="eval/accuracy", maximize=True),
 )
 

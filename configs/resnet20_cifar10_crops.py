@@ -5,13 +5,15 @@
 Its second stage, with whole images, is `configs/resnet20_cifar10.py`, where the data and the scores are told.
 """
 
-from jaxlm.data.augment import HorizontalFlip, RandomCrop
-from jaxlm.data.image_specs import TfdsImages
+from jaxlm.data.images.augment import HorizontalFlip, RandomCrop
+from jaxlm.data.images.sources import TfdsImages
 from jaxlm.losses import Classification
 from jaxlm.models.resnet import cifar_resnet20
 from jaxlm.optim import SGD
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
+
+experiment = "image_classification"
 
 config = Config(
     model=cifar_resnet20(classes=10),
@@ -24,8 +26,8 @@ config = Config(
         std=(0.247, 0.2435, 0.2616),
     ),
     loss=Classification(),
-    optim=SGD(peak=0.2, momentum=0.9, nesterov=True, l2=3e-4, warmup=975, shape="linear", floor=0.5),
-    place=Place(),
+    optim=SGD(peak_lr=0.2, momentum=0.9, nesterov=True, l2=3e-4, warmup=975, schedule="linear", final_fraction=0.5),
+    place=PlacementSpec(),
     run=Run(
         steps=19500, ema=0.999, eval_every=1950, save_every=1950, log_every=150, metric="eval/accuracy", maximize=True
     ),

@@ -6,13 +6,15 @@ Data: TFDS imagenet2012 (see scripts/prepare_tfds.py). The published top-1 error
 of 256). Score: not run, for want of an accelerator.
 """
 
-from jaxlm.data.augment import HorizontalFlip
-from jaxlm.data.image_specs import TfdsImages
+from jaxlm.data.images.augment import HorizontalFlip
+from jaxlm.data.images.sources import TfdsImages
 from jaxlm.losses import Classification
 from jaxlm.models.resnet import resnet50
 from jaxlm.optim import SGD
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
+
+experiment = "image_classification"
 
 config = Config(
     model=resnet50(classes=1000),
@@ -28,8 +30,8 @@ config = Config(
         std=(0.229, 0.224, 0.225),
     ),
     loss=Classification(),
-    optim=SGD(peak=0.4, momentum=0.9, nesterov=True, l2=1e-4, warmup=6255, floor=0.0),
-    place=Place(),
+    optim=SGD(peak_lr=0.4, momentum=0.9, nesterov=True, l2=1e-4, warmup=6255, final_fraction=0.0),
+    place=PlacementSpec(),
     run=Run(
         steps=112590,
         workers=8,

@@ -6,14 +6,16 @@ Data: TFDS cifar10, or `--data.arrays FOLDER` with train.npz and test.npz. The a
 2021 (DeiT, arXiv:2012.12877). Score: not run, for want of an accelerator.
 """
 
-from jaxlm.data.augment import CutMix, HorizontalFlip, RandomCrop
-from jaxlm.data.image_specs import TfdsImages
-from jaxlm.data.rand_augment import RandAugment
+from jaxlm.data.images.augment import CutMix, HorizontalFlip, RandomCrop
+from jaxlm.data.images.rand_augment import RandAugment
+from jaxlm.data.images.sources import TfdsImages
 from jaxlm.losses import Classification
 from jaxlm.models.vit import ViT
 from jaxlm.optim import AdamW
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
+
+experiment = "image_classification"
 
 config = Config(
     model=ViT(classes=10, patch=4, width=192, depth=9, heads=3, pool="mean", dropout=0.1),
@@ -26,8 +28,8 @@ config = Config(
         std=(0.247, 0.2435, 0.2616),
     ),
     loss=Classification(smoothing=0.1),
-    optim=AdamW(peak=1e-3, warmup=1950, decay=0.05, clip=1.0, floor=0.01),
-    place=Place(),
+    optim=AdamW(peak_lr=1e-3, warmup=1950, weight_decay=0.05, clip_norm=1.0, final_fraction=0.01),
+    place=PlacementSpec(),
     run=Run(steps=58500, ema=0.999, eval_every=1950, save_every=1950, metric="eval/accuracy", maximize=True),
 )
 

@@ -7,14 +7,16 @@ published top-1 accuracy is 76.5 % (table 1; with fixed sine and cosine position
 not run, for want of an accelerator.
 """
 
-from jaxlm.data.augment import HorizontalFlip, MixUp
-from jaxlm.data.image_specs import TfdsImages
-from jaxlm.data.rand_augment import RandAugment
+from jaxlm.data.images.augment import HorizontalFlip, MixUp
+from jaxlm.data.images.rand_augment import RandAugment
+from jaxlm.data.images.sources import TfdsImages
 from jaxlm.losses import Classification
 from jaxlm.models.vit import vit_s16
 from jaxlm.optim import AdamW
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
 from jaxlm.train import Config, Run
+
+experiment = "image_classification"
 
 config = Config(
     model=vit_s16(classes=1000, pool="mean"),
@@ -30,8 +32,8 @@ config = Config(
         std=(0.5,),
     ),
     loss=Classification(),
-    optim=AdamW(peak=1e-3, warmup=10000, decay=0.1, clip=1.0, floor=0.0),
-    place=Place(),
+    optim=AdamW(peak_lr=1e-3, warmup=10000, weight_decay=0.1, clip_norm=1.0, final_fraction=0.0),
+    place=PlacementSpec(),
     run=Run(
         steps=112590,
         workers=8,

@@ -1,57 +1,33 @@
-"""Train a network to tell what an image shows.
+"""Train a network to classify images.
 
 python experiments/image_classification.py configs/cnn_digits.py [--run.steps 500 ...]
 """
 
-import json
-from collections.abc import Mapping
-from functools import partial
-from typing import Any
-
-from jaxlm import steps
+from jaxlm.losses import IMAGE
 from jaxlm.parallel import Placement
-from jaxlm.steps import transforms
-from jaxlm.train import Config, Experiment, hyperparameters, main, with_hyperparameters
+from jaxlm.predict import Predictor, forward
+from jaxlm.predict.images import image_classifier
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.steps import LossFn, transforms
+from jaxlm.train import Config, Experiment, main
+from jaxlm.train.compose import supervised
 
 
 def build(config: Config, place: Placement) -> Experiment:
-    """Compose the pure functions that this experiment is made of."""
-    data, run = config.data, config.run
-    data.check(config.model.classes)
-    tx = config.optim(run.steps)
-    held = hyperparameters(config)
+    """Compose cross entropy of normalised images, with augmentation in training alone, over the whole batch."""
 
-    loss = transforms.inject(partial(classify, config, place), held)
-    loss = transforms.cast(loss, run.dtype, inputs=("image",))
-    loss = transforms.prepare(loss, data.prepare)
-    loss = transforms.freeze(loss, config.optim.frozen)
-    grad = steps.grad(loss)
-    grad = steps.accumulate(grad, run.accumulate)
-    grad = transforms.prepare(grad, data.augmented)
-    grad = place.reduce(grad)
-    step = steps.update(grad, tx)
-    if run.ema:
-        step = transforms.ema(step, run.ema)
-    step = transforms.skip_nonfinite(step, run.skip_limit)
+    def loss_of(config: Config) -> LossFn:
+        loss = config.loss(config.model.clone(axis_name=place.axis_name))
+        loss = transforms.cast(loss, config.run.dtype, inputs=("image",))
+        return transforms.prepare(loss, config.data.prepare)
 
-    return Experiment(
-        init=lambda key: steps.init(config.model, tx, data.example(), key, ema=run.ema > 0, hyperparameters=held),
-        step=step,
-        evaluate=place.reduce_metrics(steps.evaluate(loss)),
-        train_data=data.train(run.seeds.data, run.seeds.noise),
-        eval_data=data.eval(),
-        units=(data.batch, "images"),
-        learning_rate=config.optim.schedule(run.steps),
-        hyperparameters=held,
-        start=config.start,
-        artefacts={"classes.json": json.dumps(data.description(), indent=1) + "\n"},
-    )
+    return supervised(loss_of, config, place, augment=config.data.augmented)
 
 
-def classify(config: Config, place: Placement, values: Mapping[str, Any]) -> steps.LossFn:
-    """The loss of the model at these values of its hyperparameters."""
-    config = with_hyperparameters(config, values)
-    return config.loss(config.model.clone(axis_name=place.axis_name))
+def predictor(config: Config, run: RunDirectory) -> Predictor:
+    """Answer with the class of an image."""
+    logits = transforms.cast(forward(config.model, IMAGE), config.run.dtype, inputs=("image",))
+    return image_classifier(transforms.prepare(logits, config.data.prepare), config.data, run)
 
 
 if __name__ == "__main__":

@@ -1,62 +1,52 @@
 """Tune a language model on conversations: the loss is on the answers alone.
 
-python experiments/instruction_tuning.py configs/llama_stories_lora.py --start.path FOLDER [--model.lora.rank 4 ...]
+python experiments/instruction_tuning.py configs/llama_stories_lora.py --init.path FOLDER [--model.lora.rank 4 ...]
 """
+
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 
 from jaxlm import steps
-from jaxlm.data import Tokenizer
 from jaxlm.decode import generate
 from jaxlm.losses import next_token
 from jaxlm.models.adapted import share
 from jaxlm.parallel import Placement
-from jaxlm.steps import transforms
+from jaxlm.predict import Predictor
+from jaxlm.predict.continuations import chat
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.steps import LossFn, transforms
 from jaxlm.train import Config, Experiment, main
+from jaxlm.train.compose import supervised
 
 
 def build(config: Config, place: Placement) -> Experiment:
-    """Compose the pure functions that this experiment is made of."""
-    model, data, run = config.model, config.data, config.run
+    """Compose cross entropy of the tokens of the answers."""
+    data, model = config.data, config.model
     model.validate()
-    data.check(model.context, model.vocab)
-    tokenizer = data.build_tokenizer()
-    tx = config.optim(run.steps)
 
-    loss = transforms.cast(next_token(model), run.dtype)
-    grad = steps.grad(loss)
-    grad = steps.accumulate(grad, run.accumulate)
-    grad = place.reduce(grad)
-    step = steps.update(grad, tx)
-    if run.ema:
-        step = transforms.ema(step, run.ema)
-    step = transforms.skip_nonfinite(step, run.skip_limit)
+    def loss_of(config: Config) -> LossFn:
+        return transforms.cast(next_token(config.model), config.run.dtype)
 
-    return Experiment(
-        init=lambda key: steps.init(model, tx, data.example(), key, ema=run.ema > 0),
-        step=step,
-        evaluate=place.reduce_metrics(steps.evaluate(loss)),
-        train_data=data.train(run.seeds.data),
-        eval_data=data.eval(),
-        units=(data.batch * data.length, "tokens"),
-        learning_rate=config.optim.schedule(run.steps),
-        start=config.start,
-        notes=[share(model, data.example())],
-        preview=lambda state: preview(config, tokenizer, state),
-        artefacts={"tokenizer.json": tokenizer.to_json()},
-    )
+    lines = [*data.log_lines(), share(model, data.example())]
+    return supervised(loss_of, config, place, log_lines=lines, preview=lambda state: preview(config, state))
 
 
-def preview(config: Config, tokenizer: Tokenizer, state: steps.TrainState) -> str:
-    """The first question of the evaluation data and the model's likeliest answer."""
-    batch = config.data.eval()[0]
+def preview(config: Config, state: steps.TrainState) -> Mapping[str, str]:
+    """Answer the first question of the evaluation data greedily."""
+    tokenizer, batch = config.data.build_tokenizer(), config.data.eval()[0]
     prompt = batch["tokens"][0, : np.flatnonzero(batch["mask"][0])[0] + 1].tolist()
-    variables = steps.evaluated(state.params, state.variables, state.ema)
+    variables = steps.eval_variables(state.params, state.variables, state.ema)
     length = min(64, config.model.context - len(prompt))
     options = {"length": length, "temperature": 0.0, "stop": tokenizer.separator}
     (answer,) = generate(config.model, variables, [prompt], jax.random.key(0), **options)
-    return f"answer: {tokenizer.decode(prompt)}|{tokenizer.decode(answer)}"
+    return {"answer.txt": f"answer: {tokenizer.decode(prompt)}|{tokenizer.decode(answer)}"}
+
+
+def predictor(config: Config, run: RunDirectory) -> Predictor:
+    """Answer a question, or the last turn of a conversation."""
+    return chat(config.model, config.data.template, run)
 
 
 if __name__ == "__main__":

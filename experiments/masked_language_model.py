@@ -1,64 +1,53 @@
-"""Train BERT to tell what stood at hidden places of a text.
+"""Train BERT to predict hidden words of a text.
 
 python experiments/masked_language_model.py configs/bert_tiny_mlm.py [--model.encoder.depth 4 ...]
 """
+
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
 from jaxlm import steps
-from jaxlm.data import Tokenizer
 from jaxlm.errors import BadInput
-from jaxlm.losses import masked_language_model
+from jaxlm.losses import TEXT, masked_language_model
 from jaxlm.parallel import Placement
-from jaxlm.steps import transforms
+from jaxlm.predict import Predictor, forward
+from jaxlm.predict.masks import mask_filler
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.steps import LossFn, transforms
 from jaxlm.train import Config, Experiment, main
+from jaxlm.train.compose import supervised
 
 
 def build(config: Config, place: Placement) -> Experiment:
-    """Compose the pure functions that this experiment is made of."""
-    encoder, data, run = config.model.encoder, config.data, config.run
-    config.model.validate()
-    if config.model.next_sentence:
+    """Compose cross entropy of the hidden words."""
+    data, model = config.data, config.model
+    model.validate()
+    if model.next_sentence:
         raise BadInput("model.next_sentence has nothing to learn from here, where rows are running text: leave it off")
-    data.check(encoder.context, encoder.vocab)
-    tokenizer = data.build_tokenizer()
-    tx = config.optim(run.steps)
 
-    loss = masked_language_model(config.model)
-    loss = transforms.cast(loss, run.dtype)
-    loss = transforms.freeze(loss, config.optim.frozen)
-    grad = steps.grad(loss)
-    grad = steps.accumulate(grad, run.accumulate)
-    grad = place.reduce(grad)
-    step = steps.update(grad, tx)
-    if run.ema:
-        step = transforms.ema(step, run.ema)
-    step = transforms.skip_nonfinite(step, run.skip_limit)
+    def loss_of(config: Config) -> LossFn:
+        return transforms.cast(masked_language_model(config.model), config.run.dtype)
 
-    tokens = data.batch * data.length
-    return Experiment(
-        init=lambda key: steps.init(config.model, tx, data.example(), key, ema=run.ema > 0),
-        step=step,
-        evaluate=place.reduce_metrics(steps.evaluate(loss)),
-        train_data=data.train(run.seeds.data, run.seeds.noise),
-        eval_data=data.eval(),
-        units=(tokens, "tokens"),
-        flops=tokens * config.model.flops_per_token(data.length),
-        learning_rate=config.optim.schedule(run.steps),
-        start=config.start,
-        preview=lambda state: preview(config, tokenizer, state),
-        artefacts={"tokenizer.json": tokenizer.to_json()},
-    )
+    tokens, _ = data.throughput()
+    flops = tokens * model.flops_per_token(data.length)
+    return supervised(loss_of, config, place, flops=flops, preview=lambda state: preview(config, state))
 
 
-def preview(config: Config, tokenizer: Tokenizer, state: steps.TrainState) -> str:
-    """The first row of the evaluation text as it is read, and as it is guessed."""
-    batch = jax.tree.map(lambda x: x[:1], config.data.eval()[0])
-    variables = steps.evaluated(state.params, state.variables, state.ema)
+def preview(config: Config, state: steps.TrainState) -> Mapping[str, str]:
+    """Show the first row of the evaluation text as it is read, and with its hidden words guessed."""
+    tokenizer, batch = config.data.build_tokenizer(), jax.tree.map(lambda x: x[:1], config.data.eval()[0])
+    variables = steps.eval_variables(state.params, state.variables, state.ema)
     logits = config.model.apply(variables, batch["tokens"], segments=batch["segments"])
     guessed = jnp.where(batch["mask"] > 0, logits.argmax(-1), batch["tokens"])
-    return f"read: {tokenizer.decode(batch['tokens'][0])}\nguessed: {tokenizer.decode(guessed[0])}"
+    read = tokenizer.decode(batch["tokens"][0])
+    return {"guesses.txt": f"read: {read}\nguessed: {tokenizer.decode(guessed[0])}"}
+
+
+def predictor(config: Config, run: RunDirectory) -> Predictor:
+    """Answer with the words in the place of each [MASK]."""
+    return mask_filler(transforms.cast(forward(config.model, TEXT), config.run.dtype), config.data, run)
 
 
 if __name__ == "__main__":

@@ -1,43 +1,33 @@
 """Tune a language model on pairs of answers, of which one is preferred (direct preference optimisation).
 
-python experiments/preference_tuning.py configs/llama_stories_dpo.py --start.path RUN [--loss.beta 0.5 ...]
+python experiments/preference_tuning.py configs/llama_stories_dpo.py --init.path RUN [--loss.beta 0.5 ...]
 """
 
-from jaxlm import steps
 from jaxlm.models.adapted import share
 from jaxlm.parallel import Placement
-from jaxlm.steps import transforms
+from jaxlm.predict import Predictor
+from jaxlm.predict.continuations import chat
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.steps import LossFn, transforms
 from jaxlm.train import Config, Experiment, main
+from jaxlm.train.compose import supervised
 
 
 def build(config: Config, place: Placement) -> Experiment:
-    """Compose the pure functions that this experiment is made of."""
-    model, data, run = config.model, config.data, config.run
+    """Compose the loss of preferences against the model that training began with."""
+    data, model = config.data, config.model
     model.validate()
-    data.check(model.context, model.vocab)
-    tx = config.optim(run.steps)
 
-    loss = transforms.cast(config.loss(model), run.dtype)
-    grad = steps.grad(loss)
-    grad = steps.accumulate(grad, run.accumulate)
-    grad = place.reduce(grad)
-    step = steps.update(grad, tx)
-    if run.ema:
-        step = transforms.ema(step, run.ema)
-    step = transforms.skip_nonfinite(step, run.skip_limit)
+    def loss_of(config: Config) -> LossFn:
+        return transforms.cast(config.loss(config.model), config.run.dtype)
 
-    return Experiment(
-        init=lambda key: steps.init(model, tx, data.example(), key, ema=run.ema > 0),
-        step=step,
-        evaluate=place.reduce_metrics(steps.evaluate(loss)),
-        train_data=data.train(run.seeds.data),
-        eval_data=data.eval(),
-        units=(data.batch, "pairs"),
-        learning_rate=config.optim.schedule(run.steps),
-        start=config.start,
-        notes=[share(model, data.example())],
-        artefacts={"tokenizer.json": data.build_tokenizer().to_json()},
-    )
+    lines = [*data.log_lines(), share(model, data.example())]
+    return supervised(loss_of, config, place, log_lines=lines)
+
+
+def predictor(config: Config, run: RunDirectory) -> Predictor:
+    """Answer a question, or the last turn of a conversation."""
+    return chat(config.model, config.data.template, run)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class Others:
         self.begin = self._now()
 
     def share(self) -> float:
-        """The share, from 0 to 1."""
+        """Return the share, from 0 to 1."""
         total, busy = (now - then for now, then in zip(self._now(), self.begin, strict=True))
         return max(0.0, busy / total) if total else 0.0
 

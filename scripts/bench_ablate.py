@@ -5,11 +5,11 @@
 Peers, each timed from its start to the last record, with initialisation, compilation, evaluation and checkpoints:
 
 - processes: as many separate starts of the experiment file; a few are timed, and their mean is multiplied;
-- one after another: all runs in this process with one compilation (`--packing alone`);
-- the packings asked for, where "auto" is timed with its trial.
+- one after another: all runs in this process with one compilation (`--packing shared`);
+- the packings asked for.
 
 The overhead of a cell is the time of a peer without that of its updates, as its runs record it, by cell: its share of
-compilation and of the trial, initialisation, evaluation, checkpoints, and the files of a run.
+compilation, initialisation, evaluation, checkpoints, and the files of a run.
 
 The cells go to a folder that is removed, and compiled programs are not kept between peers.
 """
@@ -31,7 +31,7 @@ from bench import Others, machine, prepare_environment
 ROOT = Path(__file__).resolve().parent.parent
 PEAKS = (1e-3, 2e-3, 4e-3, 8e-3)
 MLP = """
-from jaxlm.data.image_specs import Digits
+from jaxlm.data.images.sources import Digits
 from jaxlm.losses import Classification
 from jaxlm.models.mlp import MLP
 from jaxlm.optim import AdamW
@@ -41,7 +41,7 @@ config = Config(
     model=MLP(classes=10, hidden=(32,)),
     data=Digits(batch=64, eval_batch=360),
     loss=Classification(),
-    optim=AdamW(peak=1e-3, warmup=10),
+    optim=AdamW(peak_lr=1e-3, warmup=10),
     run=Run(steps={steps}, log_every=100, metric="eval/accuracy", maximize=True),
 )
 """
@@ -54,7 +54,7 @@ from jaxlm.train import Config, Run
 config = Config(
     model=GPT(vocab=256, depth=2, width=64, heads=2, context=64),
     data=Text(path={text!r}, tokenizer=Bytes(), batch=8, length=64),
-    optim=AdamW(peak=1e-3, warmup=10),
+    optim=AdamW(peak_lr=1e-3, warmup=10),
     run=Run(steps={steps}, log_every=100),
 )
 """
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500, help="updates of each run (default 1500)")
     parser.add_argument("--repeats", type=int, default=3, help="turns of the peers in this process (default 3)")
     parser.add_argument("--processes", type=int, default=3, help="separate starts that are timed (default 3)")
-    parser.add_argument("--packings", nargs="+", default=["auto", "vmapped"], help="default: auto vmapped")
+    parser.add_argument("--packings", nargs="+", default=["vmapped"], choices=("devices", "vmapped"))
     words = parser.parse_args()
     prepare_environment()
     others = Others()
@@ -95,7 +95,7 @@ def bench(words: argparse.Namespace, config: Path, folder: Path) -> tuple[dict[s
     totals = {"separate processes": [statistics.mean(starts) * count]}
     updates = seconds_of_updates(folder.glob("process*"))
     overheads = {"separate processes": [statistics.mean(starts) - updates / words.processes]}
-    peers = {"one after another": "alone"} | {packing: packing for packing in words.packings}
+    peers = {"one after another": "shared"} | {packing: packing for packing in words.packings}
     for turn in range(words.repeats):
         for name, packing in peers.items():
             home = folder / f"{packing}{turn}"
@@ -108,8 +108,8 @@ def bench(words: argparse.Namespace, config: Path, folder: Path) -> tuple[dict[s
 
 
 def seconds_of_updates(runs: Iterable[Path]) -> float:
-    """What the updates of runs took; those of a pack are recorded by each of its runs."""
-    from jaxlm.train.run_directory import RunDirectory
+    """Return the time of the updates of runs; those of a pack are recorded by each of its runs."""
+    from jaxlm.runs.directory import RunDirectory
 
     total = 0.0
     for home in map(RunDirectory, runs):
@@ -136,21 +136,24 @@ def together(experiment: Path, config: Path, directory: Path, packing: Any, seed
     import jax
 
     from jaxlm.ablate.arms import Arm
-    from jaxlm.ablate.cell import code_parts, with_seed
-    from jaxlm.ablate.unit import plan, run_unit, units
-    from jaxlm.train.config import load, load_module
+    from jaxlm.ablate.cell import with_seed
+    from jaxlm.ablate.execute.plan import group_cells, plan
+    from jaxlm.ablate.execute.runner import Runner
+    from jaxlm.ablate.sources import Sources
+    from jaxlm.runs.load import load_module
+    from jaxlm.train.config import load_config
 
     jax.clear_caches()
     directory.mkdir()
     began = time.perf_counter()
-    build, base, code = load_module(experiment).build, load(config), code_parts(experiment)
+    build, base, sources = load_module(experiment).build, load_config(config), Sources(experiment)
     cells = []
     for peak in PEAKS:
-        chosen = dataclasses.replace(base, optim=dataclasses.replace(base.optim, peak=peak))
-        arm = Arm(f"peak {peak}", ("--optim.peak", str(peak)))
-        cells += [plan(build, arm, with_seed(chosen, seed), code, packing) for seed in range(seeds)]
-    (unit,) = units(cells, 1)
-    done = [record for _, records in run_unit(build, unit, directory) for record in records]
+        chosen = dataclasses.replace(base, optim=dataclasses.replace(base.optim, peak_lr=peak))
+        arm = Arm(f"peak {peak}", ("--optim.peak-lr", str(peak)))
+        cells += [plan(build, arm, with_seed(chosen, seed), sources, packing) for seed in range(seeds)]
+    runner = Runner(build, directory)
+    done = [record for group in group_cells(cells) for _, record in runner.run(group)]
     if len(done) != len(cells) or any(record["failed"] for record in done):
         raise RuntimeError("a run failed, so the times say nothing")
     return time.perf_counter() - began

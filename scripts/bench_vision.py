@@ -63,13 +63,13 @@ def bench(options: argparse.Namespace) -> tuple[Times, int]:
 
 
 def compose(model: Any, example: Any, leaves: Any) -> tuple[Callable[..., Any], Callable[..., Any], Any]:
-    """The initialiser, with the peer's weights, the step of experiments/image_classification.py, and the loss."""
+    """Return the initialiser with the peer's weights, the step of experiments/image_classification.py, and the loss."""
     from jaxlm import steps
     from jaxlm.losses import classification
     from jaxlm.optim import SGD
     from jaxlm.steps import transforms
 
-    tx = SGD(peak=1e-3, momentum=0.9, shape="constant")(1000)
+    tx = SGD(peak_lr=1e-3, momentum=0.9, schedule="constant")(1000)
     loss = classification(model)
     step = transforms.skip_nonfinite(steps.update(steps.grad(loss), tx))
 
@@ -81,7 +81,7 @@ def compose(model: Any, example: Any, leaves: Any) -> tuple[Callable[..., Any], 
 
 
 def replaced(tree: Any, leaves: dict[str, Any]) -> Any:
-    """The tree with every leaf taken from `leaves`, by path."""
+    """Return the tree with every leaf taken from `leaves`, by path."""
     import jax
 
     def one(path: Any, old: Any) -> Any:
@@ -93,7 +93,7 @@ def replaced(tree: Any, leaves: dict[str, Any]) -> Any:
 
 
 def leaves_of(peer: Any) -> dict[str, Any]:
-    """The peer's parameters by our paths, through the table that reads pretrained weights."""
+    """Return the peer's parameters by our paths, through the table that reads pretrained weights."""
     from jaxlm.hub.torchvision import translate
 
     names = {}
@@ -125,7 +125,7 @@ def check_losses(loss: Any, state: Any, batch: Any, peer: Any, pixels: Any, clas
 
 
 def training(peer: Any, pixels: Any, classes: Any) -> Peer:
-    """Steps of the peer."""
+    """Run steps of the peer."""
     import torch
 
     optimizer = torch.optim.SGD(peer.parameters(), lr=1e-3, momentum=0.9)

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """Run a command of this project in its own virtual environment, which is made on first use.
 
-    python3 scripts/env.py python experiments/language_model.py configs/gpt_stdlib.py
+    python3 scripts/env.py jaxlm train cnn_digits
     python3 scripts/env.py --extras dev pytest
 
-Needs only Python 3.11 or newer with pip. The environment is `.venv` beside the project; it is brought up to date when
-pyproject.toml has changed or an extra is asked for that it lacks. pip's own variables apply (PIP_CONSTRAINT, ...).
+Needs only Python 3.11 or newer with pip. The environment is `.venv` in the project's folder; it is brought up to date
+when pyproject.toml has changed or when an extra is missing. pip's own variables apply (PIP_CONSTRAINT, ...).
 """
 
 import argparse
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import venv
@@ -28,7 +29,7 @@ ALLOCATOR = ":".join(
 
 
 def main() -> None:
-    """Parse, prepare, and become the command."""
+    """Parse the command line, prepare the environment, and become the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--extras", default="", help="extras of pyproject.toml, comma-separated: dev,tensorboard")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run; nothing: only prepare the environment")
@@ -42,14 +43,16 @@ def main() -> None:
     programs = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
     os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
     os.environ["VIRTUAL_ENV"] = str(ENVIRONMENT)
+    # What was typed, for messages that say how to go on; the number keeps it from processes that the command starts.
+    os.environ["JAXLM_COMMAND"] = f"{os.getpid()} {shlex.join(sys.orig_argv)}"
     try:
         os.execvp(words.command[0], words.command)
     except FileNotFoundError:
-        sys.exit(f"error: there is no command {words.command[0]} in {programs}: add the extra it comes from (--extras)")
+        sys.exit(f"error: {programs} has no command {words.command[0]}: add the extra that it comes from (--extras)")
 
 
 def prepare(extras: set[str]) -> None:
-    """Make the environment, or bring it up to date; does nothing where it is."""
+    """Make the environment, or bring it up to date if it is not."""
     if sys.version_info < (3, 11):
         sys.exit(f"error: this is Python {sys.version.split()[0]}: jaxlm needs 3.11 or newer")
     project = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
@@ -62,9 +65,9 @@ def prepare(extras: set[str]) -> None:
         venv.create(ENVIRONMENT, with_pip=True)
     python = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     target = str(ROOT) + (f"[{','.join(sorted(extras))}]" if extras else "")
-    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", target]
+    install = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--editable", target]
     if subprocess.run(install, stdout=sys.stderr).returncode:
-        sys.exit("error: pip could not install jaxlm: read its message above, mend that and run this again")
+        sys.exit("error: pip could not install jaxlm: read its message above, fix that and run this again")
     STAMP.write_text(json.dumps({"project": project, "extras": sorted(extras)}))
 
 

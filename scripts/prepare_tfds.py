@@ -1,6 +1,6 @@
 """Download a TFDS dataset and prepare it as array_record, once, on a machine with a network.
 
-pip install "jaxlm[prepare]"                      # brings TensorFlow, which preparing needs and reading does not
+pip install tensorflow                            # brings TensorFlow, which preparing needs and reading does not
 python scripts/prepare_tfds.py tiny_shakespeare   # into TFDS_DATA_DIR, else ~/tensorflow_datasets
 """
 
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", default=os.environ.get("TFDS_DATA_DIR"), help="where to (default: TFDS_DATA_DIR)")
     options = parser.parse_args(arguments)
     if importlib.util.find_spec("tensorflow") is None:
-        print('error: preparing needs TensorFlow: pip install "jaxlm[prepare]"', file=sys.stderr)
+        print("error: preparing needs TensorFlow: pip install tensorflow", file=sys.stderr)
         raise SystemExit(2)
 
     import tensorflow_datasets as tfds

@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def example(number: int, line: str) -> tuple[str, str, str]:
-    """The question of a line, its kind, and another kind that follows from the line's number."""
+    """Return the question of a line, its kind, and another kind that follows from the line's number."""
     label, _, question = line.partition(" ")
     kinds = list(KINDS.values())
     right = KINDS[label.partition(":")[0]]
@@ -47,13 +47,13 @@ def example(number: int, line: str) -> tuple[str, str, str]:
 
 
 def as_chat(question: str, right: str, wrong: str) -> dict[str, Any]:
-    """The question and its kind as a conversation."""
+    """Return the question and its kind as a conversation."""
     del wrong
     return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": right}]}
 
 
 def as_preference(question: str, right: str, wrong: str) -> dict[str, Any]:
-    """The question, its kind and another one."""
+    """Return the question, its kind and another one."""
     return {"messages": [{"role": "user", "content": question}], "chosen": right, "rejected": wrong}
 
 

@@ -46,7 +46,7 @@ class TorchGPT(nn.Module):
         self.final_norm = nn.LayerNorm(width)
 
     def forward(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The mean cross entropy of int64 [b, t] targets after int64 [b, t] tokens."""
+        """Return the mean cross entropy of int64 [b, t] targets after int64 [b, t] tokens."""
         x = self.embed(tokens) + self.position_embed.weight[: tokens.shape[1]]
         for block in self.blocks:
             x = block(x)

@@ -19,7 +19,7 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(before, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The block."""
+        """Apply the block."""
         y = F.relu(self.norm_1(self.conv_1(x)))
         return F.relu(self.norm_2(self.conv_2(y)) + self.shortcut(x))
 
@@ -39,6 +39,6 @@ class TorchResNet(nn.Module):
         self.blocks, self.fc = nn.Sequential(*blocks), nn.Linear(before, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The logits."""
+        """Return the logits."""
         x = self.blocks(F.relu(self.bn1(self.conv1(x))))
         return self.fc(x.mean((2, 3)))

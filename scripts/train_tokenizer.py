@@ -16,8 +16,9 @@ from itertools import chain
 from pathlib import Path
 
 from jaxlm.data import LanguageData, Text, TfdsText
-from jaxlm.data.documents import Document
-from jaxlm.data.tokenizers import SEPARATOR, BPETokenizer
+from jaxlm.data.text.documents import Document
+from jaxlm.data.tokenizers.byte_pairs import train_byte_pairs
+from jaxlm.data.tokenizers.specs import BPETokenizer
 from jaxlm.errors import BadInput
 
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not out.parent.is_dir():
             raise BadInput(f"no folder {out.parent} to write {out.name} to: make it first")
         training, _ = _data(options).documents()
-        model = train_bpe(training, options.vocab)
+        model = train_bpe(training, options.vocab, options.sentinels)
         _write(out, model)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
@@ -41,29 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"sha256 {hashlib.sha256(model.encode()).hexdigest()}")
 
 
-def train_bpe(documents: Sequence[Document], vocab: int) -> str:
+def train_bpe(documents: Sequence[Document], vocab: int, sentinels: int = 0) -> str:
     """Return the JSON text of a byte-level BPE with at most `vocab` tokens, trained on these documents.
 
     Raises:
         BadInput: fewer tokens than 256 bytes and the separator; no text, or not UTF-8.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    if vocab < 257:
-        raise BadInput(f"a vocabulary of {vocab} tokens: give at least 257, for all bytes and the separator")
     if not any(len(document.read()) for document in documents):
         raise BadInput("the text is empty: give files with text in them")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab,
-        special_tokens=[SEPARATOR],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(chain.from_iterable(document.pieces() for document in documents), trainer)
-    return tokenizer.to_str()
+    return train_byte_pairs(chain.from_iterable(document.pieces() for document in documents), vocab, sentinels)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -72,15 +59,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tfds", metavar="NAME", help="a prepared TFDS dataset instead of a path")
     parser.add_argument("--feature", default="text", help="its text feature (default: text)")
     parser.add_argument("--split", default="train", help="its training split (default: train)")
-    parser.add_argument("--eval-share", type=float, default=0.1, help="share of the text to keep out (default: 0.1)")
+    parser.add_argument("--eval-fraction", type=float, default=0.1, help="share of the text to keep out (default: 0.1)")
     parser.add_argument("--vocab", type=int, default=4096, help="size of the vocabulary (default: 4096)")
+    parser.add_argument("--sentinels", type=int, default=0, help="of these, tokens that stand for spans (T5 has 100)")
     parser.add_argument("--out", default="tokenizer.json", help="file to write (default: tokenizer.json)")
     return parser.parse_args(arguments)
 
 
 def _data(options: argparse.Namespace) -> LanguageData:
     if options.tfds is None:
-        return Text(path=options.path, eval_share=options.eval_share)
+        return Text(path=options.path, eval_fraction=options.eval_fraction)
     if options.path is not None:
         raise BadInput("a path and --tfds: give one of them")
     return TfdsText(name=options.tfds, feature=options.feature, train_split=options.split, eval_split="")

@@ -34,6 +34,5 @@ def refused(*words):
 
 
 def told(out):
-    """{file: {class: probability}} of the JSON lines."""
-    records = map(json.loads, out.splitlines())
-    return {record["file"]: {c["name"]: c["probability"] for c in record["classes"]} for record in records}
+    """The probabilities of the classes in each of the JSON lines."""
+    return [record["probabilities"] for record in map(json.loads, out.splitlines())]

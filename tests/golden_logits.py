@@ -7,7 +7,7 @@ import numpy as np
 from jaxlm.hub import pretrained
 from jaxlm.models.bert import BERT, MaskedLanguageModel
 from jaxlm.models.gpt import GPT
-from jaxlm.models.heads import Classifier, TokenClassifier
+from jaxlm.models.heads import Classifier, SpanClassifier, TokenClassifier
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "transformers.json"
 ENCODER = BERT(vocab=13, depth=2, width=8, heads=2, context=9, hidden=12)
@@ -19,6 +19,7 @@ VARIANTS = {
     "bert pre-training": MaskedLanguageModel(ENCODER.clone(activation="relu", types=3, eps=1e-3), next_sentence=True),
     "bert classes": Classifier(ENCODER, 3, pool="pooler"),
     "bert tokens": TokenClassifier(ENCODER, 5),
+    "bert answers": SpanClassifier(ENCODER),
     "gpt2": GPT2,
     "gpt2 untied": GPT2.clone(tied=False, activation="gelu_exact"),
     "llama": LLAMA,
@@ -29,7 +30,7 @@ VARIANTS = {
 
 def leaves_of(model):
     """Leaves by path: sines of their places, and of another phase for each; scales of norms are near 1."""
-    shapes = pretrained.shapes(pretrained.family_for(model), model)
+    shapes = pretrained.shapes(pretrained.family_of_model(model), model)
     return {path: _waves(index, path, shapes[path].shape) for index, path in enumerate(sorted(shapes))}
 
 

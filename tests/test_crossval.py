@@ -1,6 +1,8 @@
 """`jaxlm crossval`, and runs that stop early."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -8,10 +10,13 @@ from scipy import stats
 from sklearn.datasets import load_digits
 
 from digit_runs import DIGITS, SMALL, jaxlm, refused
-from jaxlm.train.checkpoint import Checkpoints
-from jaxlm.train.run_directory import RunDirectory
-from jaxlm.train.seal import read_seal
-from jaxlm.verbs.crossval import result
+from jaxlm.errors import BadInput
+from jaxlm.interrupt import Stopped, exit_code
+from jaxlm.runs.checkpoint import Checkpoints
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.seal import read_seal
+from jaxlm.runs.settings import Run
+from jaxlm.verbs.crossval import final_value
 from whole_path import ROOT, final_bits, run_main
 
 FOLDS = ("crossval", ROOT / "experiments" / DIGITS[0], DIGITS[1], "--folds", "3")
@@ -41,9 +46,11 @@ def test_the_table_holds_the_folds_and_scipys_mean_deviation_and_interval(crosse
     np.testing.assert_allclose(record["half_width"], (high - low) / 2, rtol=1e-9)
     table = (directory / "crossval.txt").read_text()
     assert out.endswith(table)
-    assert table.splitlines()[:4] == ["fold  eval/accuracy", *(f"   {k}  {x:.4f}" for k, x in enumerate(values))]
-    assert f"mean  {np.mean(values):.4f}  standard deviation {np.std(values, ddof=1):.4f}, " in table
-    assert f"95 % t-interval {low:.4f} to {high:.4f}\n" in table
+    rows = [line.split() for line in table.splitlines()[:5]]
+    assert rows[:4] == [["fold", "eval/accuracy"], *([str(k), f"{x:.4f}"] for k, x in enumerate(values))]
+    assert rows[4] == ["mean", f"{np.mean(values):.4f}"]
+    assert f"Standard deviation {np.std(values, ddof=1):.4f}, " in table
+    assert f"95 % t-interval of the mean {low:.4f} to {high:.4f}." in table
 
 
 def test_the_folds_hold_out_every_training_image_once(crossed):
@@ -70,30 +77,60 @@ def test_running_it_again_trains_nothing_anew_and_tells_the_same(crossed):
     code, again, _ = jaxlm(*FOLDS, "--directory", directory, *SMALL)
     assert code == 0
     assert again.count("going on from update 20") == 3
-    assert again.splitlines()[-6:] == out.splitlines()[-6:]
+    assert again.splitlines()[-7:] == out.splitlines()[-7:]
     assert ([path.read_bytes() for path in names], [final_bits(path.parent) for path in names]) == before
     other = jaxlm(*FOLDS, "--directory", directory, *SMALL, "--metric", "eval/loss")[1]
-    assert f"   2  {last(directory / 'fold-2', 'eval/loss'):.4f}" in other
+    assert ["2", f"{last(directory / 'fold-2', 'eval/loss'):.4f}"] in [line.split() for line in other.splitlines()]
 
 
 def test_what_cannot_be_cross_validated_is_told(crossed, tmp_path):
     experiment, config = FOLDS[1:3]
     place = ("--directory", tmp_path / "folds")
     assert "--folds 1: give at least 2" in refused("crossval", experiment, config, "--folds", 1, *place)
-    assert "there is no file gone.py" in refused("crossval", experiment, "gone.py", *place)
+    assert "there is no config file gone.py" in refused("crossval", experiment, "gone.py", *place)
     text = ROOT / "configs" / "gpt_stdlib.py"
     message = refused("crossval", ROOT / "experiments" / "language_model.py", text, *place)
-    assert f"the data of {text} cannot be cut in folds: cross-validation is for images" in message
+    assert f"the data of {text} cannot be cut in folds: those of images and of questions can" in message
     code, _, err = jaxlm("crossval", experiment, config, "--folds", 999, *place)
     assert code == 2
     assert "training images, fewer than 999 folds: take fewer folds" in err
     assert not (tmp_path / "folds").exists()
     code, _, err = jaxlm(*FOLDS, "--directory", crossed[0], *SMALL, "--metric", "eval/beauty")
     assert code == 2
-    assert "has no metric eval/beauty: choose one that its metrics.jsonl holds" in err
+    assert "has no metric eval/beauty: choose one that its metrics.jsonl has" in err
 
 
-EARLY = [*SMALL, *"--run.steps 40 --run.eval-every 2 --run.save-every 2 --run.patience 3 --optim.peak 0.01".split()]
+@pytest.mark.parametrize("update", [10, 20])
+def test_a_signal_ends_it_without_a_table_whether_it_cuts_a_fold_or_comes_at_its_end(update, monkeypatch, tmp_path):
+    append = RunDirectory.append_metrics
+
+    def signalled(self, step, metrics):
+        append(self, step, metrics)
+        if step == update and "eval/loss" in metrics:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(RunDirectory, "append_metrics", signalled)
+    with pytest.raises(Stopped) as raised:  # `jaxlm` exits with the code of it
+        jaxlm(*FOLDS, "--directory", tmp_path / "folds", *SMALL)
+    assert exit_code(raised.value) == 143
+    assert sorted(path.name for path in (tmp_path / "folds").iterdir()) == ["fold-0"]
+    assert Checkpoints(tmp_path / "folds" / "fold-0" / "checkpoints").steps()[-1] == update
+
+
+def test_a_fold_that_diverged_has_no_value_rather_than_its_last_finite_one(tmp_path):
+    run_dir, run = RunDirectory(tmp_path), Run(metric="eval/loss")
+    records = [
+        {"step": 1, "eval/loss": 0.5, "eval/accuracy": 0.75},
+        {"step": 2, "eval/loss": None, "eval/accuracy": 0.25},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(BadInput, match="eval/loss at the end of .* is not finite: lower the learning rate"):
+        final_value(run_dir, "eval/loss", run)
+    assert final_value(run_dir, "eval/accuracy", run) == 0.25
+    assert final_value(run_dir, "eval/accuracy", Run(metric="eval/loss", patience=3)) == 0.75  # at the best loss
+
+
+EARLY = [*SMALL, *"--run.steps 40 --run.eval-every 2 --run.save-every 2 --run.patience 3 --optim.peak-lr 0.01".split()]
 WORST = (*EARLY, "--run.metric", "eval/loss", "--run.maximize")  # which is best at the beginning
 
 
@@ -112,8 +149,8 @@ def test_a_run_that_gets_no_better_stops_early_and_keeps_its_best_checkpoint(tmp
     assert f"eval/loss {values[best]:.6g} (update {best})" in jaxlm("eval", home.path, "--step", best)[1]
 
     accuracies = {record["step"]: record["eval/accuracy"] for record in home.metrics() if "eval/loss" in record}
-    assert result(home, "eval/loss", home.config().run) == values[best] != values[end]
-    assert result(home, "eval/accuracy", home.config().run) == accuracies[best] != accuracies[end]
+    assert final_value(home, "eval/loss", home.config().run) == values[best] != values[end]
+    assert final_value(home, "eval/accuracy", home.config().run) == accuracies[best] != accuracies[end]
 
     before = final_bits(home.path), (home.path / "metrics.jsonl").read_bytes()
     run_main(monkeypatch, *DIGITS, *WORST, "--run.directory", str(tmp_path / "run"))
@@ -129,7 +166,7 @@ def test_a_run_that_gets_no_better_stops_early_and_keeps_its_best_checkpoint(tmp
 
 @pytest.mark.slow
 def test_folds_whose_metric_cannot_improve_stop_early(tmp_path):
-    words = (*EARLY, "--model.norm", "none", "--optim.peak", "0", "--run.patience", "2")
+    words = (*EARLY, "--model.norm", "none", "--optim.peak-lr", "0", "--run.patience", "2")
     code, out, _ = jaxlm(*FOLDS[:-1], 2, "--directory", tmp_path / "folds", *words)
     assert code == 0
     assert out.count("stopped early: eval/accuracy has not improved for 2 evaluations") == 2

@@ -12,7 +12,7 @@ pytest.importorskip("lm_eval")
 
 from jaxlm import cli
 from jaxlm.decode.score import score
-from jaxlm.train.run_directory import RunDirectory
+from jaxlm.runs.directory import RunDirectory
 from jaxlm.verbs.runs import language_model
 from whole_path import ROOT, TEXT, run_main, shrunk
 

@@ -6,7 +6,7 @@ import pytest
 from jaxlm.hub import pretrained, tensors
 from jaxlm.models.t5 import T5
 from jaxlm.models.vit import ViT
-from jaxlm.train.start import read_leaves
+from jaxlm.runs.weights import read_leaves
 from test_hub_verbs import assert_same, command, write_model
 from whole_path import ROOT
 
@@ -27,7 +27,7 @@ def test_a_classifier_comes_in_with_its_head_and_goes_out_the_same(tmp_path):
     assert_same({path: np.asarray(leaf) for path, leaf in read_leaves(str(tmp_path / "run"), None).items()}, leaves)
     assert command("export", "--to", "hf", tmp_path / "run", tmp_path / "out") == 0
     assert_same(dict(tensors.Tensors(tmp_path / "out")), dict(tensors.Tensors(tmp_path / "theirs")))
-    assert pretrained.read(tmp_path / "out").model == pretrained.read(tmp_path / "theirs").model
+    assert pretrained.load_pretrained(tmp_path / "out").model == pretrained.load_pretrained(tmp_path / "theirs").model
 
 
 @pytest.mark.slow

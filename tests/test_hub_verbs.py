@@ -13,24 +13,24 @@ from jaxlm import cli
 from jaxlm.hub import pretrained, tensors
 from jaxlm.models.bert import BERT
 from jaxlm.models.gpt import GPT
-from jaxlm.train.config import load
-from jaxlm.train.run_directory import RunDirectory
-from jaxlm.train.start import read_leaves
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.weights import read_leaves
+from jaxlm.train.config import load_config
 from whole_path import ROOT, TEXT, run_main, shrunk
 
 MODEL = GPT(300, 1, 16, 2, 24, 1, "rms", activation="swiglu", positions="rotary", hidden=24, bias=False, tied=False)
 MODEL = MODEL.clone(attention_bias="none", eps=1e-3, rotary_base=500.0)
-ON_A_TEXT = ("--data.path", str(TEXT), "--data.eval-share", "0.1", "--data.batch", "8")
+ON_A_TEXT = ("--data.path", str(TEXT), "--data.eval-fraction", "0.1", "--data.batch", "8")
 LANGUAGE = ("--experiment", str(ROOT / "experiments" / "language_model.py"))
 
 
 def write_model(folder, model):
     """A folder with random weights of a model; returns its leaves."""
-    shapes = pretrained.shapes(pretrained.family_for(model), model)
+    shapes = pretrained.shapes(pretrained.family_of_model(model), model)
     draw = np.random.default_rng(3)
     leaves = {path: 0.2 * draw.normal(size=leaf.shape).astype(np.float32) for path, leaf in shapes.items()}
     folder.mkdir(exist_ok=True)
-    pretrained.write(folder, model, leaves)
+    pretrained.save_pretrained(folder, model, leaves)
     return leaves
 
 
@@ -114,17 +114,22 @@ def test_out_again_is_what_came_in(imported, told, tmp_path):
     one, other = (json.loads((path / "config.json").read_text()) for path in (folder, tmp_path / "out"))
     assert other == one | {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
     assert (tmp_path / "out" / "tokenizer.json").read_text() == (folder / "tokenizer.json").read_text()
-    assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())["eos_token"] == "<|endoftext|>"
+    described = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    assert described["eos_token"] == "<|endoftext|>"
+    assert described["model_input_names"] == [
+        "input_ids",
+        "attention_mask",
+    ]  # the model of transformers takes no others
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
 @pytest.mark.slow
 def test_the_config_beside_the_run_trains_on_from_the_folder(imported, tmp_path, monkeypatch, capsys):
     folder, leaves, run = imported
-    assert load(run / "fine_tune.py") == RunDirectory(run).config()
-    words = "--run.steps 2 --optim.warmup 1 --run.log-every 1 --optim.peak 1e-9 --optim.decay 0".split()
+    assert load_config(run / "fine_tune.py") == RunDirectory(run).config()
+    words = "--run.steps 2 --optim.warmup 1 --run.log-every 1 --optim.peak-lr 1e-9 --optim.weight-decay 0".split()
     run_main(monkeypatch, "language_model.py", run / "fine_tune.py", *words, "--run.directory", str(tmp_path / "run"))
-    assert f"{len(leaves)} arrays taken over from {folder}" in capsys.readouterr().out
+    assert f"{len(leaves)} arrays loaded from {folder}" in capsys.readouterr().out
     for path, leaf in read_leaves(str(tmp_path / "run"), 2).items():
         np.testing.assert_allclose(leaf, leaves[path], atol=1e-7, err_msg=path)
 
@@ -146,7 +151,7 @@ def test_a_run_of_stacked_layers_and_of_bytes_is_written_unstacked_with_its_aver
     assert code == 0
     assert "its tokenizer has no form that transformers knows" in out
     average = read_leaves(str(tmp_path / "run"), None)
-    found = pretrained.read(tmp_path / "out")
+    found = pretrained.load_pretrained(tmp_path / "out")
     assert found.model == RunDirectory(tmp_path / "run").config().model.clone(scan=False)
     for layer in (0, 1):
         name = "attention/qkv/kernel"
@@ -174,9 +179,9 @@ def test_what_cannot_be_imported_is_told_in_one_line_and_nothing_is_written(impo
         (
             "pickle",
             (*LANGUAGE, "--tokenizer", folder),
-            "pytorch_model.bin is a pickle, and reading one can run any code",
+            "pytorch_model.bin is a pickle, and reading a pickle can run any code",
         ),
-        (folder, (), "there is no experiment file experiments/language_model.py: give one with --experiment"),
+        (folder, ("--experiment", "gone"), "there is no experiment file gone: `jaxlm list` names the experiments"),
         (folder, (*LANGUAGE, "--config", "gone.py"), "there is no config file gone.py"),
     ]:
         code, _, error = told("import", source, *words, *ON_A_TEXT)
@@ -220,7 +225,7 @@ def test_a_name_is_asked_of_the_hub_and_what_comes_of_it_is_one_line(told, monke
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     code, _, error = told("import", "someone/a-model", *LANGUAGE)
     assert code == 2
-    assert "which is not installed: pip install 'jaxlm[hub]'" in error
+    assert "which is not installed: pip install huggingface_hub" in error
 
 
 @pytest.mark.slow
@@ -231,5 +236,6 @@ def test_transformers_loads_what_was_exported_and_computes_the_same(imported, to
     ours, theirs = (transformers.AutoModelForCausalLM.from_pretrained(path) for path in (tmp_path / "out", folder))
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     inputs = tokenizer("You may obtain a copy", return_tensors="pt")
+    assert set(inputs) == {"input_ids", "attention_mask"}
     assert torch.equal(ours(**inputs).logits, theirs(**inputs).logits)
     assert tokenizer.decode(inputs["input_ids"][0]) == "You may obtain a copy"

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 import time
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -11,33 +12,40 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LIMIT = 300  # lines of a file
+CROWD = 12  # modules of a folder
 
 # The packages (or files beside them) that each one may import. What is not listed here may not be imported, and a new
-# package has to be entered. `errors` is open to all, and a package to itself.
+# package has to be entered. `errors` and `interrupt` are open to all, and a package to itself.
 MAY_IMPORT = {
     "errors": set(),
-    "steps": set(),
+    "metrics": set(),
+    "steps": {"metrics"},
     "nn": set(),
     "models": {"nn"},
-    "losses": {"steps"},
+    "losses": {"steps", "metrics"},
     "decode": {"steps"},
     "optim": {"steps"},
     "data": {"steps"},
     "parallel": {"steps"},
     "hub": {"models", "nn", "steps"},
-    "train": {"hub", "parallel", "optim", "data", "decode", "losses", "steps"},
+    "runs": {"hub", "steps"},
+    "interrupt": set(),
+    "train": {"runs", "hub", "parallel", "optim", "data", "decode", "losses", "steps", "metrics"},
 }
-MAY_IMPORT["ablate"] = MAY_IMPORT["report"] = MAY_IMPORT["train"] | {"train", "models", "nn"}
+MAY_IMPORT["predict"] = MAY_IMPORT["train"] | {"train"}
+MAY_IMPORT[""] = {"predict"}  # jaxlm.load
+MAY_IMPORT["ablate"] = MAY_IMPORT["report"] = MAY_IMPORT["predict"] | {"predict", "models", "nn"}
 MAY_IMPORT["export"] = MAY_IMPORT["serve"] = MAY_IMPORT["ablate"]
 MAY_IMPORT["verbs"] = MAY_IMPORT["ablate"] | {"ablate", "report", "export", "serve"}
 MAY_IMPORT["cli"] = MAY_IMPORT["verbs"] | {"verbs"}
+MAY_IMPORT["__main__"] = {"cli"}
 
 # Every foreign library has one home.
 HOMES = {
     "flax.linen": {"nn", "models"},
     "flax.nnx": set(),
-    "optax": {"steps", "optim"},
-    "orbax": {"train"},
+    "optax": {"steps", "optim", "losses"},
+    "orbax": {"runs"},
     "tyro": {"train"},
     "tensorboardX": {"train"},
     "tensorboard": set(),
@@ -46,17 +54,24 @@ HOMES = {
     "tensorflow_datasets": {"data"},
     "tensorflow": {"data"},
     "tokenizers": {"data", "hub"},
+    "sacrebleu": {"metrics"},
+    "rouge_score": {"metrics"},
+    "jiwer": {"metrics"},
+    "soundfile": {"data"},
+    "soxr": {"data"},
     "safetensors": {"hub"},
     "huggingface_hub": {"hub"},
     "transformers": set(),
     "PIL": {"data"},
-    "sklearn": {"data"},
+    "sklearn": {"data", "verbs"},
     "scipy": {"verbs", "ablate"},
     "statsmodels": {"ablate"},
     "ray": {"ablate"},
     "optuna": {"ablate"},
     "lm_eval": {"decode", "verbs"},
-    "matplotlib": {"report"},
+    "matplotlib": {"ablate", "predict"},
+    "jinja2": {"ablate"},
+    "tabulate": {"ablate", "verbs"},
     "torch": set(),
     "pickle": set(),
 }
@@ -94,7 +109,7 @@ def edges():
     for file in modules("jaxlm"):
         for name in imports(file):
             package, imported = package_of(name_of(file)), package_of(name)
-            if name.split(".")[0] == "jaxlm" and imported and imported not in (package, "errors"):
+            if name.split(".")[0] == "jaxlm" and imported and imported not in (package, "errors", "interrupt"):
                 yield file.relative_to(ROOT), package, imported
 
 
@@ -119,8 +134,10 @@ def test_the_rule_itself_allows_no_cycle():
         remaining = {package: allowed for package, allowed in remaining.items() if package not in ground}
 
 
-def test_the_package_itself_imports_nothing():
-    assert imports(ROOT / "jaxlm" / "__init__.py") == set()
+def test_the_package_itself_imports_nothing_before_a_run_is_loaded():
+    tree = ast.parse((ROOT / "jaxlm" / "__init__.py").read_text())
+    assert {node.module for node in tree.body if isinstance(node, ast.ImportFrom)} == {"typing"}
+    assert not any(isinstance(node, ast.Import) for node in tree.body)
 
 
 @pytest.mark.parametrize("library", HOMES)
@@ -154,6 +171,55 @@ def test_every_file_fits_a_short_read():
     assert {str(file): length for file, length in lengths.items() if length > LIMIT} == {}
 
 
+def test_the_wheel_has_every_package():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {name_of(file) for file in modules("jaxlm") if file.name == "__init__.py"}
+    assert set(listed) == found | {"jaxlm.configs", "jaxlm.experiments"}
+
+
+def test_no_folder_is_crowded():
+    counts = {}
+    for file in modules("jaxlm"):
+        if file.name != "__init__.py":
+            counts[str(file.parent.relative_to(ROOT))] = counts.get(str(file.parent.relative_to(ROOT)), 0) + 1
+    many = {"jaxlm/models", "jaxlm/nn", "jaxlm/hub"}  # one architecture, or layer, a file
+    assert {folder: count for folder, count in counts.items() if count > CROWD and folder not in many} == {}
+
+
+def test_no_circle_between_modules():
+    """Imports inside functions count too; a package's own face (`__init__`) may gather its modules."""
+    names = {name_of(file) for file in modules("jaxlm") if file.name != "__init__.py"}
+    graph = {name_of(file): imports(file) & names for file in modules("jaxlm") if file.name != "__init__.py"}
+    while graph:
+        ground = {module for module, needed in graph.items() if not needed & set(graph)}
+        assert ground, f"a circle among {sorted(graph)}"
+        graph = {module: needed for module, needed in graph.items() if module not in ground}
+
+
+OF_EACH = {"Block", "Attention", "main"}  # each architecture, and each command line, has its own
+
+
+def public_names(file):
+    """What a module defines at its top: functions, classes and constants without an underscore."""
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found = [node.name]
+        elif isinstance(node, ast.Assign):
+            found = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        else:
+            found = []
+        yield from (name for name in found if not name.startswith("_"))
+
+
+def test_no_public_function_or_class_is_defined_twice():
+    homes = {}
+    for file in modules("jaxlm"):
+        for name in set(public_names(file)) - OF_EACH:
+            if not name.isupper() and name not in ("PyTree",):
+                homes.setdefault(name, []).append(str(file.relative_to(ROOT)))
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
+
+
 def run(code):
     """The standard output of a fresh interpreter."""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -174,6 +240,14 @@ def test_importing_the_package_or_a_step_loads_no_library_of_the_shell():
         "tensorboardX",
     }
     assert not loaded & (heavy | {"torch", "matplotlib", "jaxlm.train", "jaxlm.data", "jaxlm.models", "jaxlm.nn"})
+
+
+def test_plots_and_pages_cost_no_run_a_second():
+    code = "import sys, jaxlm.train, jaxlm.ablate, jaxlm.cli; sys.argv = ['jaxlm', '--help']\n"
+    code += "try: jaxlm.cli.main()\nexcept SystemExit: print(*sys.modules)"
+    loaded = set(run(code).split())
+    assert "jaxlm.ablate.report.table" in loaded
+    assert not loaded & {"matplotlib", "jinja2"}
 
 
 @pytest.mark.slow

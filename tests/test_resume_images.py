@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from jaxlm.train.verify import verify_resume
+from jaxlm.train.replay.resume import verify_resume
 from test_resume import records
 from whole_path import ROOT, SHORT, final_bits, run_main
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from jaxlm.train.run_directory import RunDirectory
+from jaxlm.runs.directory import RunDirectory
 from whole_path import ROOT, final_bits, losses, run_main
 
 CONFIG = """
 from jaxlm.data import Words
-from jaxlm.data.sentence_sources import SentenceFiles
+from jaxlm.data.labelled_text.sources import SentenceFiles
 from jaxlm.losses import Classification
 from jaxlm.models.gpt import GPT
 from jaxlm.models.heads import Classifier
@@ -24,7 +24,7 @@ config = Config(
         widths=(4, 8, 16),
     ),
     loss=Classification(),
-    optim=AdamW(peak=1e-2, shape="constant"),
+    optim=AdamW(peak_lr=1e-2, schedule="constant"),
     run=Run(steps=24, log_every=1, eval_every=8, save_every=8),
 )
 """

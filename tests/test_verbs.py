@@ -53,7 +53,7 @@ def test_a_sample_continues_the_prompt_and_is_fixed_by_its_seed(run, jaxlm):
 
 
 def test_info_counts_parameters_and_tells_where_the_run_comes_from(run, jaxlm):
-    from jaxlm.train.run_directory import RunDirectory
+    from jaxlm.runs.directory import RunDirectory
 
     code, out, _ = jaxlm("info", run)
     assert code == 0
@@ -78,7 +78,7 @@ def test_the_doctor_finds_this_machine_able(jaxlm):
         (("sample", "RUN", "--top-p", "0"), "top_p is 0.0"),
         (("sample", "RUN", "--length", "0"), "length is 0"),
         (("eval", "RUN", "--speed", "3"), "unrecognized arguments: --speed 3"),
-        (("verify-resume", "gone.py", "gone.py"), "there is no file gone.py"),
+        (("verify-resume", "gone.py", "gone.py"), "there is no config file gone.py"),
     ],
 )
 def test_a_wrong_word_is_one_line_and_exit_code_2(run, jaxlm, words, told):

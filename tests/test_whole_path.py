@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxlm.train.run_directory import RunDirectory
+from jaxlm.runs.directory import RunDirectory
 from whole_path import ROOT, losses, run_fails, run_main, shrunk
 
 STDLIB = ("language_model.py", ROOT / "configs" / "gpt_stdlib.py")
@@ -38,10 +38,10 @@ def test_several_updates_in_one_program_are_the_same_updates(local, tmp_path, mo
 
 
 def test_a_diverged_run_is_stopped_with_a_clear_error(tmp_path, monkeypatch, capsys):
-    words = ("--optim.peak", "1e30", "--run.skip-limit", "3", "--run.directory", str(tmp_path))
+    words = ("--optim.peak-lr", "1e30", "--run.skip-limit", "3", "--run.directory", str(tmp_path))
     error = run_fails(monkeypatch, capsys, *shrunk(), *words)
     assert "too many updates in a row were not finite" in error
-    assert "--optim.peak" in error
+    assert "begin again in another --run.directory, with a lower rate" in error  # it has no checkpoint to fork
 
 
 def test_without_improvement_the_run_stops_early_and_keeps_the_best(tmp_path, monkeypatch, capsys):
@@ -61,6 +61,8 @@ def test_lineage_tells_where_every_number_comes_from(local):
     assert session["packages"]["jax"] == session["fingerprint"]["jax"]
     assert {"platform", "chip", "cores", "jaxlib", "xla_flags", "placement"} <= session["fingerprint"].keys()
     assert len(session["data"]["train"]) == 64
-    assert (local / "experiment.py").read_text() == (ROOT / "experiments" / "language_model.py").read_text()
+    assert (local / "code" / "experiments" / "language_model.py").read_text() == (
+        ROOT / "experiments" / "language_model.py"
+    ).read_text()
     assert (local / "tokenizer.json").is_file()
     assert list((local / "tensorboard").iterdir())

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from jaxlm.runs.checkpoint import Checkpoints
+from jaxlm.runs.compare import digests
+from jaxlm.runs.load import load_module
 from jaxlm.train import main
-from jaxlm.train.checkpoint import Checkpoints, digests
-from jaxlm.train.config import load_module
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = ROOT / "LICENSE"  # a real text that does not change
@@ -90,8 +91,15 @@ def run_main(monkeypatch: pytest.MonkeyPatch, experiment: str, config: str | Pat
 
 def run_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words: str) -> str:
     """Run the stdlib config with words that cannot work; return the one line of the error."""
+    return run_fails_with(monkeypatch, capsys, "language_model.py", ROOT / "configs" / "gpt_stdlib.py", *words)
+
+
+def run_fails_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, experiment: str, config: str | Path, *words: str
+) -> str:
+    """Run a config with words that cannot work; return the one line of the error."""
     with pytest.raises(SystemExit) as stop:
-        run_main(monkeypatch, "language_model.py", ROOT / "configs" / "gpt_stdlib.py", *words)
+        run_main(monkeypatch, experiment, config, *words)
     error = capsys.readouterr().err
     assert stop.value.code == 2, error
     return error

@@ -5,21 +5,17 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
-import jax
-import numpy as np
-
-import jaxlm
-from jaxlm.ablate.packing import Asked, quality
+from jaxlm.ablate.sources import Sources
+from jaxlm.runs.lineage import fingerprint, jax_settings
+from jaxlm.runs.serialise import digest, flatten, to_json
+from jaxlm.runs.settings import Seeds
 from jaxlm.train import Experiment
-from jaxlm.train.config import Seeds
-from jaxlm.train.lineage import fingerprint, packages
-from jaxlm.train.serialise import digest, flatten, to_json
-from jaxlm.train.start import Start, read_leaves
 
-PACKAGE = Path(jaxlm.__file__).parent
+Packing = Literal["shared", "devices", "vmapped"]  # how cells of one program are trained
+EXACT, VMAPPED = "exact", "vmapped"  # what an identity says of it: runs have the bits that they have alone, or not
 
 # What no recorded number depends on. More may change on a resume, but a metric over time depends on when it is taken.
 FREE = frozenset(f"run.{name}" for name in ("keep_last", "keep_best", "workers", "directory"))
@@ -30,38 +26,45 @@ FREE_WITHOUT_PATIENCE = frozenset({"run.metric", "run.maximize"})  # with it, th
 class Cell:
     """An arm at a seed.
 
-    config: resolved, with the seed in it.    parts: what its numbers depend on, see `identity_parts`.
-    packing: how it may share a program with others, as asked for.
-    program: what cells have in common that can share one, see `program_digest`; None where it can share none.
+    Attributes:
+        arm: the name of the arm.
+        seed: the seed of its run.
+        config: of the run, with the seed in it.
+        parts: what its numbers depend on, see `identity_parts`.
+        packing: how it is trained with others of its program.
+        program: equal for cells that can share a compiled program, see `program_digest`; None where it can share none.
     """
 
     arm: str
     seed: int
     config: Any
     parts: dict[str, Any]
-    packing: Asked = "alone"
+    packing: Packing = "shared"
     program: str | None = None
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """SHA-256 over the parts."""
+        """The SHA-256 of the parts."""
         return digest(self.parts)
 
     @property
     def name(self) -> str:
-        """What its run directory is called."""
+        """The name of its run directory."""
         return cell_name(self.arm, self.seed, self.identity)
 
 
 def cell_name(arm: str, seed: int, identity: str) -> str:
-    """What the run directory of a cell is called: letters, digits and .=_- only."""
+    """Return the name of a cell's run directory: letters, digits and .=_- only."""
     return f"{re.sub(r'[^A-Za-z0-9.=_-]+', '-', arm)[:60]}-seed{seed}-{identity[:10]}"
 
 
 def with_seed(config: Any, seed: int, kept: Mapping[str, int] | None = None) -> Any:
-    """A config at a seed, followed by every source but those `kept` at their own, {"data": 5}; see `Seeds`.
+    """Return a config at a seed, without the directory of its run.
 
-    Where its run lives is not part of it. A source that is kept at the seed itself follows it.
+    Args:
+        config: of a run.
+        seed: followed by every source of variation (see `Seeds`) that is not kept.
+        kept: sources that keep a seed of their own, such as {"data": 5}; one that is kept at the seed itself follows.
     """
     own = {name: (kept or {}).get(name, seed) for name in Seeds._fields}
     apart = {f"{name}_seed": None if value == seed else value for name, value in own.items()}
@@ -69,49 +72,33 @@ def with_seed(config: Any, seed: int, kept: Mapping[str, int] | None = None) -> 
 
 
 def settings(config: Any) -> dict[str, Any]:
-    """The fields of a config that a recorded number depends on, by dotted path."""
+    """Return the fields of a config that a recorded number depends on, by dotted path."""
     free = FREE if config.run.patience is not None else FREE | FREE_WITHOUT_PATIENCE
     return {name: value for name, value in flatten(to_json(config)).items() if name not in free}
 
 
-def code_parts(experiment_file: str | Path) -> dict[str, Any]:
-    """The parts of an identity that all cells of a session share: the digest of every source file, and every package.
-
-    To be taken once and at the beginning: what is edited later is not what this process has imported.
-    """
-    files = {f"jaxlm/{path.relative_to(PACKAGE).as_posix()}": path for path in sorted(PACKAGE.rglob("*.py"))}
-    files["experiment.py"] = Path(experiment_file)
-    sources = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
-    return {"code": sources, "packages": packages()}
-
-
 def identity_parts(
-    config: Any, experiment: Experiment, place: Any, code: dict[str, Any], packing: Asked = "alone"
+    config: Any, experiment: Experiment, place: Any, sources: Sources, packing: Packing = "shared"
 ) -> dict[str, Any]:
-    """All that the numbers of a cell depend on, as JSON, so that one can tell in what two cells differ.
+    """Return all that the numbers of a cell depend on, as JSON, so that two cells can be compared part by part.
 
-    config: fields of the config.    code: digest of each source file.    packages: version of each distribution.
-    data: fingerprints of training and evaluation data.    artefacts: digest of each, such as the tokenizer.
-    start: digest of the arrays that a run starts from.    platform: chip, jax, flags, devices, cores and placement.
-    packing: "exact" where a run has the bits that it has alone, whatever program it shares, or "vmapped".
+    Returns:
+        code: SHA-256 of each source file, and packages: version of each distribution, see `Sources.parts`.
+        config: the fields of the config.
+        data: the fingerprints of the training data and of each evaluation's.
+        artefacts: SHA-256 of each, such as the tokenizer.
+        init: SHA-256 of the arrays that a run starts from, or None.
+        settings: the options of jax that change numbers.
+        platform: chip, jax, flags, devices, cores and placement.
+        packing: "exact" where the run has the bits that it has alone, whatever program it shares, or "vmapped".
     """
     return {
-        **code,
+        **sources.parts(config),
         "config": settings(config),
-        "data": {"train": experiment.train_data.fingerprint(), "eval": experiment.eval_data.fingerprint()},
+        "data": experiment.fingerprints(),
         "artefacts": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in experiment.artefacts.items()},
-        "start": start_digest(experiment.start),
+        "init": sources.init_digest(experiment.init_from),
+        "settings": jax_settings(),
         "platform": fingerprint(place),
-        "packing": quality(packing),
+        "packing": VMAPPED if packing == "vmapped" else EXACT,
     }
-
-
-def start_digest(start: Start) -> str | None:
-    """SHA-256 of the arrays that a new run takes over, or None where it draws all of them."""
-    if start.path is None:
-        return None
-    total = hashlib.sha256()
-    for name, leaf in sorted(read_leaves(start.path, start.step).items()):
-        values = np.asarray(jax.device_get(leaf))
-        total.update(f"{name} {values.shape} {values.dtype}\n".encode() + values.tobytes())
-    return total.hexdigest()

@@ -1,32 +1,33 @@
 """The record of a cell: cell.json in its run directory, written last. A cell is done when its record is there whole."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from jaxlm.ablate.cell import Cell
+from jaxlm.runs.directory import RunDirectory, best_record
+from jaxlm.runs.files import write_atomic
+from jaxlm.runs.serialise import digest
 from jaxlm.train import Run
-from jaxlm.train.checkpoint import Checkpoints
-from jaxlm.train.run_directory import RunDirectory, since_best
-from jaxlm.train.serialise import digest
 
 RECORD = "cell.json"
 SEAL = "seal"
 Record = dict[str, Any]
 
 
-def write_record(
-    directory: Path, cell: Cell, failed: str | None, pruned: str | None = None, deviation: float = 0.0
-) -> Record:
-    """Make and write the record of a cell that has ended.
+def write_record(directory: Path, cell: Cell, failed: str | None, pruned: str | None = None) -> Record:
+    """Write the record of a cell that has ended, and return it.
 
-    failed: the one line of what went wrong.    pruned: why a search gave the run up before its end.
-    deviation: of a packing that is not exact from runs alone, as its trial measured it.
-    curves: each metric by update, [[update, value], ...].    final: its value at the end, or with `run.patience` at
-    the evaluation that was best by `run.metric`. A value that is not finite is null. Times are left out.
+    It has the curves of each metric, [[update, value], ...], without times, and its final value: that at the end, or
+    with `run.patience` at the evaluation that was best by `run.metric`. A value that is not finite is null.
+
+    Args:
+        directory: the run directory.
+        cell: the cell.
+        failed: one line with the error that ended it.
+        pruned: why a search ended the run early.
     """
-    home = RunDirectory(directory)
+    run_dir = RunDirectory(directory)
     record = {
         "arm": cell.arm,
         "seed": cell.seed,
@@ -34,9 +35,8 @@ def write_record(
         "parts": cell.parts,
         "failed": failed,
         "pruned": pruned,
-        "deviation": deviation,
-        "curves": curves(home),
-        "final": finals(home, cell.config.run),
+        "curves": curves(run_dir),
+        "final": finals(run_dir, cell.config.run),
     }
     directory.mkdir(parents=True, exist_ok=True)
     write_atomic(directory / RECORD, json.dumps({**record, SEAL: digest(record)}, indent=1) + "\n")
@@ -44,65 +44,39 @@ def write_record(
 
 
 def read_record(directory: Path, cell: Cell) -> Record | None:
-    """The record of a cell, or None where there is none, or one that is damaged or of another identity."""
+    """Return the record of a cell; None where there is none, or a damaged one, or one of another identity."""
     try:
-        record = json.loads((directory / RECORD).read_text())
+        record = json.loads((directory / RECORD).read_text("utf-8"))
         seal = record.pop(SEAL)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
     return record if seal == digest(record) and record["identity"] == cell.identity else None
 
 
-def curves(home: RunDirectory) -> dict[str, list[list[Any]]]:
-    """Each metric of a run, times left out, by update."""
+def curves(run_dir: RunDirectory) -> dict[str, list[list[Any]]]:
+    """Return [update, value] pairs of each metric of a run, without times."""
     found: dict[str, list[list[Any]]] = {}
-    for record in home.metrics():
+    for record in run_dir.metrics():
         for name, value in record.items():
             if name != "step" and not name.startswith("time/"):
                 found.setdefault(name, []).append([record["step"], value])
     return found
 
 
-def finals(home: RunDirectory, run: Run) -> dict[str, float | None]:
-    """The last value of each metric, up to the best evaluation where the run may stop early."""
-    found = curves(home)
-    scored = [(value, step) for step, value in found.get(run.metric, []) if value is not None]
-    last = float("inf")
-    if run.patience is not None and scored:
-        best = (max if run.maximize else min)(value for value, _ in scored)
-        last = next(step for value, step in scored if value == best)
+def finals(run_dir: RunDirectory, run: Run) -> dict[str, float | None]:
+    """Return the last value of each metric; with `run.patience` that at the best evaluation."""
+    found = curves(run_dir)
+    best = best_record(run_dir.metrics(), run) if run.patience is not None else None
+    last = float("inf") if best is None else best["step"]
     within = {name: [value for step, value in points if step <= last] for name, points in found.items()}
     return {name: values[-1] for name, values in within.items() if values}
 
 
-def is_complete(home: RunDirectory, run: Run) -> bool:
-    """Whether a run has all its updates or stopped early, and was not stopped by a signal."""
-    steps = Checkpoints(home.checkpoints).steps()
-    if not steps:
-        return False
-    return steps[-1] == run.steps or (run.patience is not None and since_best(home.metrics(), run) >= run.patience)
-
-
 def value_of(record: Record, metric: str) -> tuple[float | None, str | None]:
-    """A cell's value of a metric, or None and why there is none."""
+    """Return a cell's value of a metric, or None, and why there is none."""
     if why := record["failed"] or record["pruned"]:
         return None, why
     if metric not in record["final"]:
         return None, f"the run reports no {metric}"
     value = record["final"][metric]
     return value, f"{metric} is not finite" if value is None else None
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a file whole or not at all, and on disk when this returns."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

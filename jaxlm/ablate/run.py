@@ -1,23 +1,24 @@
 """Run the cells of an ablation that are not done, and make its table."""
 
 import contextlib
-import fcntl
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from jaxlm.ablate.arms import BASE, Arm, resolve
-from jaxlm.ablate.board import Board
-from jaxlm.ablate.cell import Cell, code_parts, settings, with_seed
-from jaxlm.ablate.executors import Executor, serial
-from jaxlm.ablate.packing import Asked
+from jaxlm.ablate.audit.lost import say_lost
+from jaxlm.ablate.cell import Cell, Packing, settings, with_seed
+from jaxlm.ablate.execute.plan import folder_of, group_cells, plan
+from jaxlm.ablate.execute.pool import Executor, serial
+from jaxlm.ablate.execute.progress import CellProgress
 from jaxlm.ablate.record import Record, read_record
-from jaxlm.ablate.table import tabulate, write_table
-from jaxlm.ablate.unit import folder_of, plan, units
+from jaxlm.ablate.report.table import ablation_table, write_table
+from jaxlm.ablate.sources import Sources
 from jaxlm.errors import BadInput
+from jaxlm.runs.files import lock
+from jaxlm.runs.serialise import digest
 from jaxlm.train.experiment import Build
-from jaxlm.train.serialise import digest
 
 SMALLER_IS_BETTER = ("loss", "error", "perplexity", "bits", "calibration")
 Vary = Literal["all", "init", "data", "noise"]  # the source of variation that follows the seed
@@ -32,56 +33,80 @@ def ablate(
     *,
     metric: str | None = None,
     maximize: bool | None = None,
-    packing: Asked = "auto",
+    packing: Packing = "shared",
     executor: Executor = serial,
-    shares: int = 1,
+    workers: int = 1,
     vary: Vary = "all",
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train what `build` composes for the base and every arm at every seed, and make the table of a metric.
 
-    The seeds count up from the base's `run.seed`. Cells that `directory` holds already are not trained again, so the
-    same call goes on where a kill stopped it. The table is written to `directory` and returned as data, see `tabulate`.
+    Cells that `directory` has already are not trained again, so the same call goes on where a kill stopped it. The
+    table is written to `directory` and returned as data, see `ablation_table`.
 
-    metric: the default is the base's `run.metric`.
-    maximize: whether more of it is better; the default is what `is_better_larger` says.
-    packing: how cells that differ only in seeds and in hyperparameters that are state share a program, see
-      `packing.choose` and `train.hyperparameters`.
-    executor: where the cells run; the table does not depend on it.
-    shares: into how many units the cells of one program are dealt, so that as many workers have some of them.
-    vary: which source follows the seed of a cell; the others stay at the base's seeds in every cell.
-    command: the words of a command line that trains the base, to which the page adds those of each cell.
+    Args:
+        build: composes a run.
+        base: the config.
+        arms: changes of it.
+        seeds: how many, counted up from the base's `run.seed`.
+        directory: of cells and table.
+        metric: of the table; the default is the base's `run.metric`.
+        maximize: whether larger is better; the default is what `is_better_larger` returns.
+        packing: how cells that differ only in seeds and in hyperparameters of the state (`train.hyperparameters`) share
+            a compiled program: "shared" trains them one after another, "devices" one a device at the same time, both
+            with the bits of a run alone; "vmapped" all at the same time, to rounding.
+        executor: where the cells are trained; the table does not depend on it.
+        workers: of the executor, so that each gets some of the cells that are trained at the same time.
+        vary: which source of variation follows the seed of a cell; the others stay at the base's seeds.
+        command: the words of a command line that trains the base, to which the page adds those of each cell.
 
-    Raises BadInput, before anything is written, for arms that make no ablation and a base that cannot run; after the
-    first run, for a metric that it does not report. KeyboardInterrupt where a signal stopped a run. OpenCells where
-    workers died too often.
+    Raises:
+        BadInput: before anything is written, for arms that make no ablation and a base that cannot run; after the
+            first run, for a metric that it does not report.
+        Stopped: a signal stopped a run.
+        OpenCells: workers died too often.
     """
     if seeds < 1:
-        raise BadInput(f"--seeds {seeds}: give at least 1, and 6 or more to claim anything")
-    resolved = resolve(base, arms)
-    numbers = [base.run.seed + index for index in range(seeds)]
-    code = code_parts(inspect.getfile(build))
+        raise BadInput(f"--seeds {seeds}: give at least 1; to claim anything, one arm needs 6 and six arms 8")
+    resolved, numbers = resolve(base, arms), range(base.run.seed, base.run.seed + seeds)
     kept = {name: own for name, own in base.run.seeds._asdict().items() if vary not in (name, "all")}
-    planned = {
-        (arm.name, seed): plan(build, arm, with_seed(config, seed, kept), code, packing)
-        for arm, config in resolved
-        for seed in numbers
-    }
-    metric = metric or base.run.metric
-    home = Path(directory)
-    with lock(home):
-        cells = [planned[arm.name, seed] for seed in numbers for arm, _ in resolved]
-        records = run_cells(build, cells, home, metric, executor, shares)
+    cells = plan_cells(build, resolved, numbers, kept, packing)
+    metric, folder = metric or base.run.metric, Path(directory)
+    with lock_directory(folder):
+        records = run_cells(build, cells, folder, metric, executor, workers)
         larger = is_better_larger(metric, base.run) if maximize is None else maximize
-        table = tabulate([arm for arm, _ in resolved], numbers, records, metric, larger, kept)
-        write_table(home, table, records, command)
+        table = ablation_table([arm for arm, _ in resolved], numbers, records, metric, larger, kept)
+        write_table(folder, table, records, command)
     return table
 
 
-def default_directory(config_file: Path, base: Any, arms: Sequence[Arm], vary: Vary = "all") -> Path:
-    """runs/ablations/<config file's name>-<digest of the base and the arms>; more seeds go on in the same one.
+def plan_cells(
+    build: Build,
+    resolved: Sequence[tuple[Arm, Any]],
+    seeds: Sequence[int],
+    kept: Mapping[str, int],
+    packing: Packing,
+) -> list[Cell]:
+    """Plan a cell for every arm at every seed, and return them seed by seed.
 
-    One source of variation has a directory of its own: -init, -data or -noise at the end.
+    Args:
+        build: composes a run.
+        resolved: the arms with their configs, the base first.
+        seeds: of the cells.
+        kept: sources of variation that keep a seed of their own.
+        packing: see `ablate`.
+    """
+    sources = Sources(inspect.getfile(build))
+    by_arm = [
+        [plan(build, arm, with_seed(config, n, kept), sources, packing) for n in seeds] for arm, config in resolved
+    ]
+    return [cell for of_seed in zip(*by_arm, strict=True) for cell in of_seed]
+
+
+def ablation_directory(config_file: Path, base: Any, arms: Sequence[Arm], vary: Vary = "all") -> Path:
+    """Return runs/ablations/<config file's name>-<digest of the base and the arms>; more seeds go on in the same one.
+
+    For one source of variation it ends in -init, -data or -noise.
     """
     changes = [[arm.name, *arm.words] for arm in arms]
     source = "" if vary == "all" else f"-{vary}"
@@ -89,45 +114,47 @@ def default_directory(config_file: Path, base: Any, arms: Sequence[Arm], vary: V
 
 
 def is_better_larger(metric: str, run: Any) -> bool:
-    """Whether more of a metric is better: as the config says of its own metric, else by the metric's name."""
+    """Return whether larger is better: as the config says of its own metric, else by the metric's name."""
     if metric == run.metric:
-        return run.maximize
+        return run.higher_is_better
     return not any(word in metric for word in SMALLER_IS_BETTER)
 
 
-@contextlib.contextmanager
-def lock(home: Path) -> Iterator[None]:
-    """Hold a directory for one process; BadInput where another one has it or it cannot be written."""
+def lock_directory(directory: Path) -> TextIO:
+    """Lock the directory of an ablation for this process, until the file that is returned is closed.
+
+    Raises:
+        MachineError: another process works in it.
+        BadInput: it cannot be written.
+    """
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        file = (home / ".lock").open("w")
+        return lock(directory)
     except OSError as error:
-        raise BadInput(f"{home} cannot be written ({error.strerror}): give another --directory") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BadInput(f"another process is working in {home}: wait for it or stop it") from None
-        yield
+        raise BadInput(f"{directory} cannot be written ({error.strerror}): give another --directory") from None
 
 
 def run_cells(
-    build: Build, cells: Sequence[Cell], home: Path, metric: str, executor: Executor, shares: int
+    build: Build, cells: Sequence[Cell], directory: Path, metric: str, executor: Executor, workers: int
 ) -> dict[tuple[str, int], Record]:
-    """The record of every cell by arm and seed, of those that are done already and of those that are run now."""
-    found = [(cell, read_record(folder_of(home, cell), cell)) for cell in cells]
+    """Return the record of every cell by arm and seed, of those that are done already and of those trained now."""
+    found = [(cell, read_record(folder_of(directory, cell), cell)) for cell in cells]
     records = {(cell.arm, cell.seed): record for cell, record in found if record is not None}
     for cell, record in found:
         if record is not None and cell.arm == BASE:
             check_metric(record, metric)
-    todo = units([cell for cell, record in found if record is None], shares)
-    with Board(cells, records, metric) as board, contextlib.closing(executor(build, todo, home, board)) as finished:
-        for unit, made in finished:
-            for cell, record in zip(unit, made, strict=True):
-                if cell.arm == BASE:
-                    check_metric(record, metric)
-                records[cell.arm, cell.seed] = record
-                board.ended(cell, record)
+    todo = [cell for cell, record in found if record is None]
+    groups = group_cells(todo, workers)
+    with (
+        CellProgress(cells, records, metric) as progress,
+        contextlib.closing(executor(build, groups, directory, progress)) as finished,
+    ):
+        for line in say_lost(directory, todo):
+            progress.say(line)
+        for cell, record in finished:
+            if cell.arm == BASE:
+                check_metric(record, metric)
+            records[cell.arm, cell.seed] = record
+            progress.ended(cell, record)
     return records
 
 

@@ -1,15 +1,26 @@
-"""Sources of data as random-access batches; importing this imports NumPy and nothing heavier."""
+"""Data as random-access batches: specs for configs, and what they are made of. Importing this needs NumPy alone."""
 
 from jaxlm.data.arrays import Arrays, Examples
-from jaxlm.data.chat import Chat, Preferences
+from jaxlm.data.draws import Draws, DrawsSpec
 from jaxlm.data.loader import batches
-from jaxlm.data.masking import Masked
 from jaxlm.data.order import InOrder, Shuffled
-from jaxlm.data.packing import Packed
-from jaxlm.data.protocol import Batch, Data
-from jaxlm.data.text import LanguageData, Text
-from jaxlm.data.tfds_text import TfdsText
-from jaxlm.data.tokenizers import BPE, Bytes, Characters, Pretrained, Tokenizer, WordPiece, Words, load_tokenizer
+from jaxlm.data.protocol import Batch, Data, DataSpec
+from jaxlm.data.text.chat import Chat, Preferences
+from jaxlm.data.text.masked import Masked
+from jaxlm.data.text.packing import Packed
+from jaxlm.data.text.specs import LanguageData, Text
+from jaxlm.data.text.tfds import TfdsText
+from jaxlm.data.tokenizers.specs import (
+    BPE,
+    Bytes,
+    Characters,
+    Pretrained,
+    Symbols,
+    Tokenizer,
+    WordPiece,
+    Words,
+    load_tokenizer,
+)
 
 __all__ = [
     "BPE",
@@ -19,6 +30,9 @@ __all__ = [
     "Characters",
     "Chat",
     "Data",
+    "DataSpec",
+    "Draws",
+    "DrawsSpec",
     "Examples",
     "InOrder",
     "LanguageData",
@@ -27,6 +41,7 @@ __all__ = [
     "Preferences",
     "Pretrained",
     "Shuffled",
+    "Symbols",
     "Text",
     "TfdsText",
     "Tokenizer",

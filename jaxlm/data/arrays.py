@@ -7,14 +7,18 @@ from functools import cached_property
 
 import numpy as np
 
-from jaxlm.data.order import Epoch, InOrder, Shuffled
-from jaxlm.data.protocol import Batch, digest
+from jaxlm.data.epoch import Epoch
+from jaxlm.data.order import InOrder, Shuffled
+from jaxlm.data.protocol import Batch, json_sha256
 from jaxlm.errors import BadInput
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
-    """Named arrays that share their leading axis: one row an example.
+class ArraySource:
+    """A source of named arrays that share their leading axis: one row for each example.
+
+    Attributes:
+        arrays: by name, in memory or memory-mapped; [N, ...] each.
 
     Raises:
         BadInput: no arrays, no rows, or leading axes that differ.
@@ -31,7 +35,7 @@ class Table:
         return len(next(iter(self.arrays.values())))
 
     def take(self, rows: np.ndarray, epoch: Epoch | None) -> Batch:
-        """Return these rows; they are the same in every epoch."""
+        """Return the rows with these numbers; they are the same in every epoch."""
         del epoch
         return {name: np.asarray(values[rows]) for name, values in self.arrays.items()}
 
@@ -42,31 +46,40 @@ class Table:
     @cached_property
     def _digest(self) -> str:
         parts = [[name, _array_digest(np.asarray(values))] for name, values in sorted(self.arrays.items())]
-        return digest("table", parts)
+        return json_sha256("table", parts)
 
 
 def _array_digest(values: np.ndarray) -> str:
     content = hashlib.sha256(np.ascontiguousarray(values).view(np.uint8).data).hexdigest()
-    return digest(values.shape, values.dtype.str, content)
+    return json_sha256(values.shape, values.dtype.str, content)
 
 
 class Arrays(Shuffled):
-    """Training data from arrays: shuffled anew every epoch, without replacement, for ever.
+    """Training data from arrays: every epoch is a new random order of all rows, and epochs follow each other for ever.
+
+    Args:
+        arrays: by name, with one leading axis.
+        batch: rows in a batch.
+        seed: of the orders.
 
     Raises:
-        BadInput: arrays that do not fit each other, or fewer rows than a batch.
+        BadInput: the arrays differ in length, or have fewer rows than a batch.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], batch: int, seed: int = 0) -> None:
-        super().__init__(Table(arrays), batch, seed)
+        super().__init__(ArraySource(arrays), batch, seed)
 
 
 class Examples(InOrder):
     """Evaluation data from arrays: every row exactly once, in order, with a float32 "mask" [batch].
 
+    Args:
+        arrays: by name, with one leading axis.
+        batch: rows in a batch; the last one is padded, with a mask of 0.
+
     Raises:
-        BadInput: arrays that do not fit each other.
+        BadInput: the arrays differ in length.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], batch: int) -> None:
-        super().__init__(Table(arrays), batch)
+        super().__init__(ArraySource(arrays), batch)

@@ -1,4 +1,4 @@
-"""Rows of different lengths, in batches of a few widths, so that short rows do not pay for long ones.
+"""Rows of different lengths in batches of a few widths (bucketing), so that short rows are padded little.
 
 B rows in a batch, T places in a row, N rows in all.
 """
@@ -7,12 +7,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Protocol
 
 import numpy as np
 
-from jaxlm.data.arrays import Table
-from jaxlm.data.order import Epoch, permutation
-from jaxlm.data.protocol import Batch, digest
+from jaxlm.data.arrays import ArraySource
+from jaxlm.data.epoch import Epoch, permutation
+from jaxlm.data.keys import evaluation_keys, training_keys
+from jaxlm.data.protocol import Batch, json_sha256
 from jaxlm.errors import BadInput
 
 
@@ -21,8 +23,8 @@ class Ragged:
     """Rows of different lengths in memory.
 
     Attributes:
-        sizes: int64 [N], how many places each row takes.
-        cells: by name, what stands at the places of all rows, end to end; [sum of sizes].
+        sizes: int64 [N], the length of each row.
+        cells: by name, the values of all rows, one row after the other; [sum of sizes].
         values: by name, one value for each row; [N].
     """
 
@@ -38,11 +40,14 @@ class Ragged:
         return np.cumsum(self.sizes) - self.sizes
 
     def take(self, rows: np.ndarray, width: int) -> Batch:
-        """Return rows as arrays [B, width] of cells and [B] of values, and "segments": 1 where a row has a place.
+        """Return rows padded to one width.
 
         Args:
             rows: int64 [B]; -1 is a row of padding, zero everywhere.
-            width: T, at least the size of every row.
+            width: T, at least the length of every row.
+
+        Returns:
+            Cells as [B, T], values as [B], and "segments" int32 [B, T]: 1 where a row has a cell, 0 on padding.
         """
         real, chosen = rows >= 0, np.maximum(rows, 0)
         sizes = np.where(real, self.sizes[chosen], 0)
@@ -62,41 +67,75 @@ class Ragged:
 
     @cached_property
     def _digest(self) -> str:
-        rows, cells = Table({**self.values, "sizes": self.sizes}), Table(self.cells)
-        return digest("ragged", rows.fingerprint(), cells.fingerprint())
+        rows, cells = ArraySource({**self.values, "sizes": self.sizes}), ArraySource(self.cells)
+        return json_sha256("ragged", rows.fingerprint(), cells.fingerprint())
 
 
 def ragged(rows: Mapping[str, Sequence[np.ndarray]], values: Mapping[str, np.ndarray]) -> Ragged:
-    """Return rows from the cells of each of them; `rows` holds "tokens", and all entries have its sizes."""
+    """Return a `Ragged` from one array for each row.
+
+    Args:
+        rows: by name, one array for each row; "tokens" is among the names, and all have its lengths.
+        values: by name, one value for each row.
+    """
     sizes = np.array([len(row) for row in rows["tokens"]], np.int64)
     return Ragged(sizes, {name: np.concatenate(found) for name, found in rows.items()}, values)
 
 
+class SizedRows(Protocol):
+    """Rows of different lengths, such as `Ragged`."""
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Return the length that each row needs; int64 [N]."""
+        ...
+
+    def __len__(self) -> int:
+        """Return N."""
+        ...
+
+    def take(self, rows: np.ndarray, width: int) -> Batch:
+        """Return rows padded to one width, see `Ragged.take`."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over the content."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Bucketed:
-    """Batches of rows of about the same length: every row once an epoch, in as few widths as are given.
+    """Batches of rows of about the same length (length bucketing): every row once an epoch, in a few widths.
 
-    The rows are sorted by the width that they need, and cut into batches in this order, so that at most one batch for
-    each width holds rows that need a smaller one. The last batch is filled up with rows of padding, whose weight in
-    "mask" is 0. In training rows that need the same width change places every epoch, and batches come in another order;
-    that order is the same for every seed, so that runs of several seeds have the same widths at each update.
+    The rows are sorted by the width that they need and cut into batches in this order. In training at most one batch
+    for each width holds rows that need a smaller one; in evaluation none does, so that what a model computes for a row
+    does not depend on the other rows. A batch that is not full is filled with rows of padding, whose "mask" is 0. In
+    training rows that need the same width are permuted every epoch, and so are the batches; the order of the batches
+    is the same for every seed, so that runs of several seeds have the same widths at each update.
 
     A step is compiled once for each width that occurs.
 
     Attributes:
         source: the rows; "mask" is among its cells or values.
-        batch: B.
-        widths: T of the batches, ascending; the last one holds every row.
-        seed: of the order in training; None is evaluation: one epoch, in order.
+        batch: B, rows in a batch of all shards together.
+        widths: T of the batches, ascending; every row fits the last one.
+        seed: of the order in training; None: evaluation, which is one epoch, in order.
+        noise: seeds the keys in training; None: `seed`.
+        keys: whether batches have "keys", uint32 [B, 2]: a PRNG key for each row (see `jaxlm.data.keys`), zero for
+            rows of padding.
+        index, count: the shard.
 
     Raises:
-        BadInput: no rows, a batch of none, widths that do not ascend or do not hold every row, or a negative seed.
+        BadInput: no rows, a batch below 1, widths that do not ascend, a row longer than the last width, or a negative
+            seed.
     """
 
-    source: Ragged
+    source: SizedRows
     batch: int
     widths: tuple[int, ...]
     seed: int | None = None
+    noise: int | None = None
+    keys: bool = dataclasses.field(default=False, kw_only=True)
     index: int = dataclasses.field(default=0, kw_only=True)
     count: int = dataclasses.field(default=1, kw_only=True)
 
@@ -104,15 +143,15 @@ class Bucketed:
         check_widths(self.widths)
         if self.batch < 1:
             raise BadInput(f"a batch of {self.batch} rows: give at least 1")
-        if (self.seed or 0) < 0:
-            raise BadInput(f"a seed of {self.seed}: give 0 or more")
+        if (negative := min(self.seed or 0, self.noise or 0)) < 0:
+            raise BadInput(f"a seed of {negative}: give 0 or more")
         if not len(self.source):
             raise BadInput("there are no rows: give more data")
         if self.source.sizes.max() > self.widths[-1]:
             raise BadInput(f"a row of {self.source.sizes.max()} is longer than the widest batch of {self.widths[-1]}")
 
     def __len__(self) -> int:
-        return -(-len(self.source) // self.batch)
+        return -(-len(_plan(self, 0)[0]) // self.batch)
 
     def __getitem__(self, index: int) -> Batch:
         if index < 0 or (self.seed is None and index >= len(self)):
@@ -124,17 +163,29 @@ class Bucketed:
         found = order[first : first + self.batch]
         rows[: len(found)] = found
         width = self.widths[needed[first + len(found) - 1]]
-        return self.source.take(rows[self.index :: self.count], width)
+        part = rows[self.index :: self.count]
+        batch = self.source.take(part, width)
+        return batch | {"keys": self._keys_of(number, part)} if self.keys else batch
+
+    def _keys_of(self, epoch: int, rows: np.ndarray) -> np.ndarray:
+        """Return the keys of rows, zero where they are -1; uint32 [B, 2]."""
+        size = len(self.source)
+        known = evaluation_keys(size) if self.seed is None else training_keys(Epoch(self.seed, epoch, self.noise), size)
+        return np.where(rows[:, None] >= 0, known[rows], np.uint32(0))
+
+    def with_keys(self) -> "Bucketed":
+        """Return the same batches with "keys", a PRNG key for each row."""
+        return dataclasses.replace(self, keys=True)
 
     @property
     def fill(self) -> float:
-        """Return the share of all places in an epoch's batches that hold something."""
+        """Return the fraction of all places in an epoch's batches that are not padding."""
         _, needed, batches = _plan(self, 0)
-        last = np.minimum((batches + 1) * self.batch, len(self.source)) - 1
+        last = np.minimum((batches + 1) * self.batch, len(needed)) - 1
         return float(self.source.sizes.sum() / (np.array(self.widths)[needed[last]].sum() * self.batch))
 
     def shard(self, index: int, count: int) -> "Bucketed":
-        """Return the rows `index::count` of every batch: disjoint, and together the whole.
+        """Return the rows `index::count` of every batch; the shards are disjoint, and together they are the whole.
 
         Raises:
             BadInput: the batch does not divide by `count`.
@@ -147,21 +198,31 @@ class Bucketed:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over the rows and all that shapes the batches."""
-        return digest("bucketed", self.source.fingerprint(), self.batch, self.widths, self.seed)
+        apart = () if self.noise in (None, self.seed) else (self.noise,)
+        return json_sha256("bucketed", self.source.fingerprint(), self.batch, self.widths, self.seed, *apart)
 
 
 @lru_cache(maxsize=64)
 def _plan(data: Bucketed, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the rows of an epoch in order, the index of the width that each needs, and the order of batches."""
+    """Return the rows of an epoch in order (-1 is padding), the width that each needs, and the order of the batches."""
     size, needed = len(data.source), np.searchsorted(data.widths, data.source.sizes)
-    shuffled = np.arange(size) if data.seed is None else permutation(Epoch(data.seed, number), size)
+    if data.seed is None:
+        groups = [np.flatnonzero(needed == width) for width in range(len(data.widths))]
+        padded = [np.pad(rows, (0, -len(rows) % data.batch), constant_values=-1) for rows in groups]
+        order = np.concatenate(padded)
+        return order, np.repeat(np.arange(len(padded)), list(map(len, padded))), np.arange(len(order) // data.batch)
+    shuffled = permutation(Epoch(data.seed, number), size)
     order = shuffled[np.argsort(needed[shuffled], kind="stable")]
-    batches = np.arange(len(data)) if data.seed is None else permutation(Epoch(0, number), len(data))
-    return order, needed[order], batches
+    return order, needed[order], permutation(Epoch(0, number), -(-size // data.batch))
 
 
 def check_widths(widths: tuple[int, ...], repeat: int = 1) -> None:
-    """Raise BadInput unless widths are positive and ascend, and are one where several updates are one program."""
+    """Raise BadInput unless widths are positive and ascend.
+
+    Args:
+        widths: T of the batches.
+        repeat: updates in one compiled program; above 1 there may be one width only.
+    """
     if not widths or widths[0] < 1 or list(widths) != sorted(set(widths)):
         raise BadInput(f"data.widths is {widths}: give lengths of at least 1, ascending, the last one for the longest")
     if repeat > 1 and widths[1:]:

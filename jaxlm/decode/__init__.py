@@ -1,4 +1,4 @@
-"""Generating tokens with models that are seen only through `init`, `apply` and `init_cache`."""
+"""Text generation and scoring with models that have `init`, `apply` and `init_cache`."""
 
 from jaxlm.decode.generate import generate
 from jaxlm.decode.seq2seq import greedy

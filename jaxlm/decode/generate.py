@@ -1,4 +1,4 @@
-"""Continuing prompts with a cache, in one compiled program.
+"""Sampling continuations of prompts with a key-value cache, in one compiled program.
 
 B batch, P padded prompt, T new tokens, V vocabulary.
 """
@@ -11,14 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlm.decode.sampling import sample
+from jaxlm.decode.sampling import sample_tokens
 from jaxlm.errors import BadInput
+from jaxlm.steps import Model
 
 NO_STOP = -1
 
 
-class Decoder(Protocol):
-    """What a model must offer to be decoded: hashable, with a functional cache, and its limits."""
+class Decoder(Model, Protocol):
+    """A hashable language model with a functional cache.
+
+    Its `apply` takes (variables, tokens [B, T], cache=cache) and returns (logits [B, T, V], cache).
+    """
 
     @property
     def vocab(self) -> int:
@@ -27,14 +31,6 @@ class Decoder(Protocol):
     @property
     def context(self) -> int:
         """The longest sequence."""
-
-    @property
-    def init(self) -> Any:
-        """(key, tokens [B, T]) -> variables."""
-
-    @property
-    def apply(self) -> Any:
-        """(variables, tokens [B, T], cache=cache) -> (logits [B, T, V], cache)."""
 
     @property
     def init_cache(self) -> Any:
@@ -53,25 +49,28 @@ def generate(
     top_p: float = 1.0,
     stop: int | None = None,
 ) -> list[list[int]]:
-    """Continue each prompt by up to `length` tokens and return the new tokens alone.
+    """Sample a continuation of each prompt, up to `length` tokens, and return the new tokens alone.
 
-    Row b's randomness is a function of (key, b, step): neither the other prompts nor the padding touch it. One program
-    is compiled for each batch size, `top_k`, and power of two that holds the prompts and the new tokens.
+    The randomness of row b is a function of (key, b, step): neither other prompts nor padding change it. One program is
+    compiled for each batch size, `top_k`, and power of two of the lengths of prompts and new tokens.
 
     Args:
-      model: what offers `apply` and `init_cache`, as `jaxlm.models.gpt.GPT` does.
-      variables: the model's variables, {"params": ...}.
-      prompts: token lists, of any lengths.
-      key: a typed random key.
-      length: new tokens at most.
-      temperature: 0 for greedy.
-      top_k: sample among the k most probable tokens; None for all.
-      top_p: sample among the most probable tokens that hold this mass.
-      stop: a token that ends its row; it is not returned.
+        model: has `apply` and `init_cache`, as `jaxlm.models.gpt.GPT` does.
+        variables: the model's variables, {"params": ...}.
+        prompts: token lists, of any lengths.
+        key: a typed random key.
+        length: the largest number of new tokens.
+        temperature: 0 for greedy.
+        top_k: sample among the k most probable tokens; None for all.
+        top_p: sample among the most probable tokens that have this mass.
+        stop: a token that ends its row; it is not returned.
+
+    Returns:
+        The new tokens of each prompt.
 
     Raises:
-      BadInput: on no or empty prompts, tokens outside of the vocabulary, numbers out of their range, or a prompt that
-        with `length` new tokens exceeds the model's context.
+        BadInput: no prompts, an empty prompt, tokens outside the vocabulary, numbers out of their range, or a prompt
+            that exceeds the model's context together with `length` new tokens.
     """
     _check(model, prompts, length, temperature, top_k, top_p)
     width = min(power_of_two(max(map(len, prompts))), model.context)
@@ -84,7 +83,7 @@ def generate(
         variables,
         tokens_BP,
         start_B,
-        key,
+        jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(prompts))),
         length,
         temperature,
         top_p,
@@ -95,21 +94,52 @@ def generate(
     return [until(row, stop) for row in np.asarray(new_BT)[:, :length].tolist()]
 
 
-@partial(jax.jit, static_argnames=("model", "slots", "top_k"))
-def _continue(model, variables, tokens_BP, start_B, key, length, temperature, top_p, stop, *, slots, top_k):
-    """Prefill all but the last prompt token, then feed one token at a time; new tokens [B, slots]."""
+def continue_rows(
+    model: Decoder,
+    variables: Any,
+    tokens_BP: jax.Array,
+    start_B: jax.Array,
+    keys_B: jax.Array,
+    length: int | jax.Array,
+    temperature: float | jax.Array,
+    top_p: float | jax.Array,
+    stop: int | jax.Array,
+    *,
+    slots: int,
+    top_k: int | None = None,
+) -> jax.Array:
+    """Prefill the cache with all but the last prompt token, then feed one token at a time; a pure function.
+
+    Args:
+        model: see `generate`.
+        variables: its variables.
+        tokens_BP: prompts, int32 [B, P], padded on the left.
+        start_B: how many places of each row are padding, int32 [B].
+        keys_B: a typed random key for each row.
+        length: new tokens, at most `slots`; one number or one for each row, [B]. A row of length 0 has none.
+        temperature: one number or one for each row, [B].
+        top_p: as `temperature`.
+        stop: a token that ends its row, or NO_STOP.
+        slots: room for new tokens, static.
+        top_k: static.
+
+    Returns:
+        New tokens, int32 [B, slots]; what follows a row's end has no meaning.
+    """
     batch, width = tokens_BP.shape
     dtype = jnp.result_type(*jax.tree.leaves(variables["params"]))
     cache = model.init_cache(batch, width + slots, dtype, start_B)
     if width > 1:  # the prefill's logits are not used, so that XLA drops the whole read-out
         _, cache = model.apply(variables, tokens_BP[:, :-1], cache=cache)
-    keys_B = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(batch))
 
-    def choose(logits_BV, step):
+    def choose(logits_BV: jax.Array, step: jax.Array) -> jax.Array:
         step_keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, step)
-        return sample(logits_BV, step_keys_B, temperature=temperature, top_k=top_k, top_p=top_p)
+        return sample_tokens(logits_BV, step_keys_B, temperature=temperature, top_k=top_k, top_p=top_p)
 
     return extend(partial(model.apply, variables), cache, tokens_BP[:, -1], choose, length, stop, slots)
+
+
+_continue = jax.jit(continue_rows, static_argnames=("model", "slots", "top_k"))
 
 
 def extend(
@@ -121,32 +151,35 @@ def extend(
     stop: int | jax.Array,
     slots: int,
 ) -> jax.Array:
-    """Feed one token at a time until `length` or until every row has stopped; new tokens [B, slots], inside of jit.
+    """Decode one token at a time until `length` or until every row has stopped, inside jit.
 
     Args:
-      advance: (tokens [B, 1], cache=cache) -> (logits [B, 1, V], cache).
-      cache: what the model knows of all tokens before `token_B`.
-      token_B: the last token of each row so far.
-      choose: (logits [B, V], step) -> the next token of each row, int32 [B].
-      length: new tokens, at most `slots`.
-      stop: the token that ends a row, which is kept; what follows it means nothing. NO_STOP is none.
-      slots: room for new tokens.
+        advance: (tokens [B, 1], cache=cache) -> (logits [B, 1, V], cache).
+        cache: the model's cache of all tokens before `token_B`.
+        token_B: the last token of each row so far.
+        choose: (logits [B, V], step) -> the next token of each row, int32 [B].
+        length: number of new tokens, at most `slots`; one number or one for each row, [B].
+        stop: the token that ends a row, which is kept; tokens after it are meaningless. NO_STOP is none.
+        slots: room for new tokens.
+
+    Returns:
+        The new tokens, int32 [B, slots].
     """
+    length_B = jnp.broadcast_to(jnp.asarray(length, jnp.int32), token_B.shape)
 
     def unfinished(carry):
-        step, _, _, _, done_B = carry
-        return (step < length) & ~done_B.all()
+        return ~carry[-1].all()
 
     def one(carry):
         step, token_B, cache, new_BT, done_B = carry
         logits_BTV, cache = advance(token_B[:, None], cache=cache)
         token_B = choose(logits_BTV[:, -1], step)
-        new_BT = jax.lax.dynamic_update_slice(new_BT, token_B[:, None], (0, step))
-        return step + 1, token_B, cache, new_BT, done_B | (token_B == stop)
+        new_BT = jax.lax.dynamic_update_slice(new_BT, token_B[:, None], (jnp.int32(0), step))
+        return step + 1, token_B, cache, new_BT, done_B | (token_B == stop) | (step + 1 >= length_B)
 
     batch = len(token_B)
     blank_BT = jnp.full((batch, slots), stop, jnp.int32)
-    carry = (jnp.int32(0), token_B, cache, blank_BT, jnp.zeros(batch, bool))
+    carry = (jnp.int32(0), token_B, cache, blank_BT, length_B <= 0)
     return jax.lax.while_loop(unfinished, one, carry)[3]
 
 
@@ -170,6 +203,11 @@ def _check(
                 f"prompt {row} has {len(prompt)} tokens, and {length} new ones exceed the model's context of "
                 f"{model.context}: shorten the prompt or ask for at most {model.context - len(prompt)}"
             )
+    check_sampling(length, temperature, top_k, top_p)
+
+
+def check_sampling(length: int, temperature: float, top_k: int | None, top_p: float) -> None:
+    """Raise BadInput for numbers that are out of their range."""
     if length < 1:
         raise BadInput(f"length is {length}: ask for at least 1 new token")
     if not 0 <= temperature < float("inf"):
@@ -181,10 +219,10 @@ def _check(
 
 
 def power_of_two(at_least: int) -> int:
-    """The next power of two: sizes that few programs are compiled for."""
+    """Round up to a power of two, so that few programs are compiled."""
     return 1 << (at_least - 1).bit_length()
 
 
 def until(tokens: list[int], stop: int | None) -> list[int]:
-    """What comes before the first stop."""
+    """Return the tokens before the first stop."""
     return tokens[: tokens.index(stop)] if stop in tokens else tokens

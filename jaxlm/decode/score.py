@@ -1,4 +1,4 @@
-"""How probable given continuations are.
+"""Log-probabilities of given continuations.
 
 B batch, T tokens, V vocabulary.
 """
@@ -13,12 +13,13 @@ import numpy as np
 
 from jaxlm.decode.generate import power_of_two
 from jaxlm.errors import BadInput
+from jaxlm.steps import Model
 
-Pair = tuple[Sequence[int], Sequence[int]]
+TokenPair = tuple[Sequence[int], Sequence[int]]  # context, continuation
 
 
-class Scorer(Protocol):
-    """What a model must offer to score text: hashable, causal, and its limits."""
+class Scorer(Model, Protocol):
+    """A hashable causal language model: its `apply` takes (variables, tokens [B, T]) and returns logits [B, T, V]."""
 
     @property
     def vocab(self) -> int:
@@ -28,26 +29,25 @@ class Scorer(Protocol):
     def context(self) -> int:
         """The longest sequence."""
 
-    @property
-    def apply(self) -> Any:
-        """(variables, tokens [B, T]) -> logits [B, T, V]."""
 
+def score(model: Scorer, variables: Any, pairs: Sequence[TokenPair], *, batch: int = 8) -> list[tuple[float, bool]]:
+    """Compute the log-probability of each continuation after its context, and whether greedy decoding would give it.
 
-def score(model: Scorer, variables: Any, pairs: Sequence[Pair], *, batch: int = 8) -> list[tuple[float, bool]]:
-    """Log-probability in nats of each continuation after its context, and whether greedy decoding would give it.
-
-    Rows of similar lengths share a batch, padded on the right to a power of two, which a causal model does not see. One
-    program is compiled for each such width.
+    Rows of similar lengths share a batch, padded on the right to a power of two, which does not affect a causal model.
+    One program is compiled for each such width.
 
     Args:
-      model: what offers `apply`, as `jaxlm.models.gpt.GPT` does.
-      variables: the model's variables, {"params": ...}.
-      pairs: (context, continuation), lists of tokens. The model forgets the beginning of a context that is too long.
-      batch: rows at a time, which the logits [B, T, V] in float32 have to fit in memory for.
+        model: has `apply`, as `jaxlm.models.gpt.GPT` does.
+        variables: the model's variables, {"params": ...}.
+        pairs: (context, continuation), lists of tokens. The beginning of a context that is too long is cut off.
+        batch: number of rows at a time; their logits [B, T, V] in float32 must fit into memory.
+
+    Returns:
+        For each pair the log-probability in nats and whether the continuation is greedy.
 
     Raises:
-      BadInput: on an empty context or continuation, a token outside of the vocabulary, or a continuation that is longer
-        than the model's context.
+        BadInput: an empty context or continuation, a token outside the vocabulary, or a continuation that is longer
+            than the model's context.
     """
     _check(model, pairs)
     rows = [[*context, *continuation][-(model.context + 1) :] for context, continuation in pairs]
@@ -66,7 +66,7 @@ def score(model: Scorer, variables: Any, pairs: Sequence[Pair], *, batch: int = 
 def _lay_out(
     rows: Sequence[Sequence[int]], scored: Sequence[int], model: Scorer, batch: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens, targets and which targets count, each [batch, T]; rows that are missing count nothing."""
+    """Return tokens, targets and which targets count, each [batch, T]; missing rows count nothing."""
     width = min(power_of_two(max(map(len, rows)) - 1), model.context)
     tokens_BT, targets_BT = np.zeros((2, batch, width), np.int32)
     mask_BT = np.zeros((batch, width), bool)
@@ -79,7 +79,7 @@ def _lay_out(
 
 @partial(jax.jit, static_argnames="model")
 def _score(model, variables, tokens_BT, targets_BT, mask_BT):
-    """Log-probability of the targets that count, and whether all of them are the likeliest ones; both [B]."""
+    """Sum the log-probabilities of the targets that count, and test whether all are the most probable; [B] each."""
     logits_BTV = model.apply(variables, tokens_BT).astype(jnp.float32)
     target_BT = jnp.take_along_axis(logits_BTV, targets_BT[..., None], -1)[..., 0]
     log_p_BT = target_BT - jax.nn.logsumexp(logits_BTV, -1)
@@ -87,7 +87,7 @@ def _score(model, variables, tokens_BT, targets_BT, mask_BT):
     return jnp.where(mask_BT, log_p_BT, 0).sum(-1), (greedy_BT | ~mask_BT).all(-1)
 
 
-def _check(model: Scorer, pairs: Sequence[Pair]) -> None:
+def _check(model: Scorer, pairs: Sequence[TokenPair]) -> None:
     for number, (context, continuation) in enumerate(pairs):
         if not len(context) or not len(continuation):
             raise BadInput(f"pair {number} has no context or no continuation: give at least one token of each")

@@ -1,4 +1,4 @@
-"""Continuing text: prompts in, text out, of any length."""
+"""Text generation: prompts in, text out, of any length."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -10,20 +10,20 @@ from jaxlm.errors import BadInput
 
 
 class Codec(Protocol):
-    """What turns text into tokens and back."""
+    """A tokenizer: text to tokens and back."""
 
     @property
     def separator(self) -> int | None:
         """The token between documents."""
 
     def frame(self) -> Any:
-        """Its `before` are the tokens that stand before every text."""
+        """Return an object whose `before` has the tokens that come before every text."""
 
     def encode(self, text: str) -> Any:
-        """Tokens of a text."""
+        """Encode a text into tokens."""
 
     def decode(self, ids: Any) -> str:
-        """Text of tokens."""
+        """Decode tokens into text."""
 
 
 def continue_text(
@@ -38,16 +38,15 @@ def continue_text(
     top_k: int | None = None,
     top_p: float = 1.0,
 ) -> list[str]:
-    """Continue each prompt by `length` tokens, or to the end of its document, and return the new text alone.
+    """Generate a continuation of each prompt and return the new text alone: `length` tokens, or to the document's end.
 
-    An empty prompt starts a new document. What does not fit into the model's context is forgotten: past it the text
-    goes on, in pieces of half a context, from its last half context. Arguments and errors as for `generate`.
+    An empty prompt starts a new document. Text that does not fit into the model's context is dropped from the left:
+    past it the text is continued, in pieces of half a context, from its last half context. Arguments and errors are
+    those of `generate`.
     """
     if length < 1:
         raise BadInput(f"length is {length}: ask for at least 1 new token")
-    before = [*tokenizer.frame().before]
-    beginning = before or ([] if tokenizer.separator is None else [tokenizer.separator])
-    texts = [before + ids if (ids := tokenizer.encode(prompt).tolist()) else [*beginning] for prompt in prompts]
+    texts = [prompt_tokens(tokenizer, prompt) for prompt in prompts]
     sizes = [len(text) for text in texts]
     ended = [False] * len(texts)
     fits = max(sizes, default=0) + length <= model.context
@@ -68,10 +67,21 @@ def continue_text(
         for row, new in enumerate(rows):
             texts[row] += [] if ended[row] else new
             ended[row] |= len(new) < count
-    return [_new_text(tokenizer, text, size) for text, size in zip(texts, sizes, strict=True)]
+    return [new_text(tokenizer, text, size) for text, size in zip(texts, sizes, strict=True)]
 
 
-def _new_text(tokenizer: Codec, tokens: list[int], size: int) -> str:
-    """The text of the tokens from `size` on; some tokenizers would drop a space from where a text begins."""
+def prompt_tokens(tokenizer: Codec, prompt: str) -> list[int]:
+    """Return the tokens that a prompt is continued from; an empty prompt is the token that begins a document.
+
+    They are none where the prompt is empty and the tokenizer has no such token.
+    """
+    before = [*tokenizer.frame().before]
+    if ids := tokenizer.encode(prompt).tolist():
+        return before + ids
+    return before or ([] if tokenizer.separator is None else [tokenizer.separator])
+
+
+def new_text(tokenizer: Codec, tokens: list[int], size: int) -> str:
+    """Return the text of the tokens from `size` on; some tokenizers would drop a space where a text begins."""
     old, whole = tokenizer.decode(tokens[:size]), tokenizer.decode(tokens)
     return whole[len(old) :] if whole.startswith(old) else tokenizer.decode(tokens[size:])

@@ -1,1 +1,1 @@
-"""Pretrained weights, in and out."""
+"""Pretrained weights in the layouts of transformers, torchvision and PEFT: loading and saving."""

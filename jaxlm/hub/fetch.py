@@ -1,4 +1,4 @@
-"""A folder of pretrained weights by its path, or by its name on the Hugging Face hub."""
+"""A folder of pretrained weights, by its path or by its name on the Hugging Face hub."""
 
 import re
 from pathlib import Path
@@ -9,11 +9,14 @@ NAME = r"[\w.-]+(/[\w.-]+)?"
 FILES = ("*.json", "*.safetensors", "merges.txt", "vocab.txt")
 
 
-def folder_of(source: str) -> Path:
-    """The folder that is there, or one that is fetched by name into the cache of huggingface_hub.
+def fetch_folder(source: str) -> Path:
+    """Return an existing folder, or download a model by its name into the cache of huggingface_hub.
+
+    Args:
+        source: path of a folder, or a name such as "gpt2" or "google/vit-base-patch16-224".
 
     Raises:
-        BadInput: no such folder, and nothing that can be fetched under that name here.
+        BadInput: the folder does not exist, and nothing can be downloaded under that name.
     """
     path = Path(source).expanduser()
     if path.is_dir():
@@ -25,11 +28,11 @@ def folder_of(source: str) -> Path:
     except ImportError:
         raise BadInput(
             f"there is no folder {source}, and a model of that name is fetched by huggingface_hub, which is not "
-            "installed: pip install 'jaxlm[hub]'"
+            "installed: pip install huggingface_hub"
         ) from None
     try:
         return Path(snapshot_download(source, allow_patterns=list(FILES)))
-    except Exception as error:  # by its documentation it may be one of a dozen, of as many libraries
+    except Exception as error:  # a dozen classes of several libraries, by its documentation
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:150]}" if str(error) else repr(error)
         raise BadInput(
             f"there is no folder {source}, and no model of that name could be fetched from the hub ({reason})"

@@ -1,7 +1,8 @@
-"""One table per model says where each of their tensors lies here; it is read in both directions.
+"""Translation of checkpoints between PyTorch's tensors and jaxlm's leaves, by one table for each model.
 
-A table is a tuple of rows. A row names a tensor of theirs, the leaf of ours, and how the axes of theirs are put in our
-order. Several tensors of one row are parts of one leaf here, joined along its last axis (queries, keys and values).
+A table is a tuple of rows and is read in both directions. A row names a tensor, the leaf that it becomes, and the
+order of its axes. Several tensors of one row are parts of one leaf, joined along its last axis (queries, keys and
+values).
 """
 
 import re
@@ -16,55 +17,58 @@ from jaxlm.hub.tensors import Tensors
 
 Leaves = dict[str, Any]  # "params/..." and "batch_stats/..." -> array
 
-KEEP = None  # the axes of theirs are ours
+KEEP = None  # the same axes
 LINEAR = (1, 0)  # torch.nn.Linear: [out, in] -> [in, out]
 CONV = (2, 3, 1, 0)  # torch.nn.Conv2d: [out, in, height, width] -> [height, width, in, out]
 
 
 @dataclass(frozen=True)
-class Row:
-    """Where one leaf of ours comes from.
+class TensorRow:
+    """One leaf of jaxlm's variables and the PyTorch tensors that it is made of.
 
-    theirs: the name of a tensor, or of several that are joined along our last axis, as `parts` divide it.
-    ours: the path of the leaf: of a parameter, or from the collection on where it is "batch_stats/...".
-    axes: the axes of theirs in our order.
-    shape: of theirs, where it is no permutation of ours; the elements then lie in the order that `axes` gives.
+    Attributes:
+        tensor: the name of a tensor, or of several that are joined along the leaf's last axis.
+        leaf: the path of the leaf: of a parameter, or with its collection where it is "batch_stats/...".
+        axes: the tensor's axes in the leaf's order.
+        parts: relative sizes of the tensors along the leaf's last axis.
+        shape: shape of the tensor, where it is not a permutation of the leaf's; its elements are then in the order that
+            `axes` gives.
     """
 
-    theirs: str | tuple[str, ...]
-    ours: str
+    tensor: str | tuple[str, ...]
+    leaf: str
     axes: tuple[int, ...] | None = KEEP
     parts: tuple[int, ...] = (1,)
     shape: tuple[int, ...] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Their names."""
-        return (self.theirs,) if isinstance(self.theirs, str) else self.theirs
+        """The names of the tensors."""
+        return (self.tensor,) if isinstance(self.tensor, str) else self.tensor
 
     @property
     def path(self) -> str:
-        """Our path with its collection."""
-        return self.ours if self.ours.startswith("batch_stats/") else f"params/{self.ours}"
+        """The leaf's path with its collection."""
+        return self.leaf if self.leaf.startswith("batch_stats/") else f"params/{self.leaf}"
 
-    def numbered(self, *index: int) -> "Row":
-        """The row with numbers in the place of its {}."""
+    def numbered(self, *index: int) -> "TensorRow":
+        """Return the row with numbers in place of its {}."""
         names = tuple(name.format(*index) for name in self.names)
-        return Row(names, self.ours.format(*index), self.axes, self.parts, self.shape)
+        return TensorRow(names, self.leaf.format(*index), self.axes, self.parts, self.shape)
 
-    def under(self, theirs: str, ours: str) -> "Row":
-        """The row with more before its names and its path, as a head puts it there."""
-        names = tuple(theirs + name for name in self.names)
-        return Row(names, ours + self.ours, self.axes, self.parts, self.shape)
+    def under(self, tensor_prefix: str, leaf_prefix: str) -> "TensorRow":
+        """Return the row with prefixes before its tensor names and its leaf's path, as a head needs them."""
+        names = tuple(tensor_prefix + name for name in self.names)
+        return TensorRow(names, leaf_prefix + self.leaf, self.axes, self.parts, self.shape)
 
-    def to_ours(self, tensors: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-        """Our leaf of that shape."""
+    def to_leaf(self, tensors: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+        """Convert the tensors into a leaf of that shape."""
         turned = [x if self.axes is None else x.transpose(self.axes) for x in tensors]
         whole = turned[0] if len(turned) == 1 else np.concatenate(turned, axis=-1)
         return np.ascontiguousarray(whole.reshape(shape))
 
-    def to_theirs(self, leaf: np.ndarray) -> dict[str, np.ndarray]:
-        """Their tensors by name, as views where possible."""
+    def to_tensors(self, leaf: np.ndarray) -> dict[str, np.ndarray]:
+        """Convert a leaf into the tensors by name, as views where possible."""
         found = {}
         for name, part in zip(self.names, np.split(leaf, self._cuts(leaf.shape[-1]), axis=-1), strict=True):
             if self.shape is not None:
@@ -78,41 +82,48 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class TensorTable:
     """All rows of a model.
 
-    prefix: what their names begin with under a head; a file without it is read as well, and it is written.
-    ignored: regular expressions of whole names that hold no weight (buffers), or nothing that the model takes.
-    copies: name -> name of the row that it must equal (tied weights): checked where stored, and not written.
-    early: the last part of a name in the first files of an architecture -> what it is called now.
+    Attributes:
+        rows: one row for each leaf.
+        prefix: what the names begin with under a head. A file without it is read as well; it is written.
+        ignored: regular expressions of whole names of tensors that are not weights (buffers) or that the model does not
+            use.
+        copies: name -> name of the tensor that it must equal (tied weights): checked where stored, and not written.
+        old_names: last part of a name in the first files of an architecture -> its name now.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[TensorRow, ...]
     prefix: str = ""
     ignored: tuple[str, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
-    early: Mapping[str, str] = field(default_factory=dict)
+    old_names: Mapping[str, str] = field(default_factory=dict)
 
 
-def each(count: int, rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Rows of a layer, for each of `count` layers: {} is its number."""
+def each(count: int, rows: Iterable[TensorRow]) -> tuple[TensorRow, ...]:
+    """Repeat the rows of a layer for each of `count` layers; {} is the layer's number."""
     rows = tuple(rows)
     return tuple(row.numbered(layer) for layer in range(count) for row in rows)
 
 
-def to_leaves(table: Table, tensors: Tensors, shapes: Mapping[str, Any]) -> Leaves:
-    """Our leaves by path from their tensors; `shapes` holds what the model wants, by path.
+def to_leaves(table: TensorTable, tensors: Tensors, shapes: Mapping[str, Any]) -> Leaves:
+    """Convert tensors into leaves by path.
+
+    Args:
+        table: the model's table.
+        tensors: the tensors of a file or folder.
+        shapes: the shape of each of the model's leaves, by path.
 
     Raises:
-        BadInput: a tensor that is missing, too many, of another shape or not of floating point; a copy that differs.
+        BadInput: a tensor that is missing, surplus, of another shape or not floating point; a copy that differs.
     """
-    stored = _stored_names(table, tensors)
-    _check_names(table, stored, tensors)
+    stored = check_names(table, tensors)
     leaves = {}
     for row in table.rows:
         leaf = np.broadcast_to(np.float32(0), shapes[row.path].shape)
         parts = []
-        for name, expected in row.to_theirs(leaf).items():
+        for name, expected in row.to_tensors(leaf).items():
             found = tensors.shape(stored[name])
             if found != expected.shape:
                 raise BadInput(
@@ -120,7 +131,7 @@ def to_leaves(table: Table, tensors: Tensors, shapes: Mapping[str, Any]) -> Leav
                     f"{list(expected.shape)}: one of the two is of another model"
                 )
             parts.append(_floats(tensors, stored[name]))
-        leaves[row.path] = row.to_ours(parts, leaf.shape)
+        leaves[row.path] = row.to_leaf(parts, leaf.shape)
     for copy, name in table.copies.items():
         if copy in stored and not np.array_equal(tensors[stored[copy]], tensors[stored[name]]):
             raise BadInput(
@@ -132,27 +143,36 @@ def to_leaves(table: Table, tensors: Tensors, shapes: Mapping[str, Any]) -> Leav
     return leaves
 
 
-def to_tensors(table: Table, leaves: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Their tensors by name from our leaves by path: `to_leaves` backwards."""
+def to_tensors(table: TensorTable, leaves: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Convert leaves by path into tensors by name: the inverse of `to_leaves`."""
     surplus = sorted(leaves.keys() - {row.path for row in table.rows})
     assert not surplus, f"the table has no row for {surplus[0]}"
     tensors: dict[str, np.ndarray] = {}
     for row in table.rows:
-        tensors |= row.to_theirs(np.asarray(leaves[row.path], np.float32))
+        tensors |= row.to_tensors(np.asarray(leaves[row.path], np.float32))
     return tensors
 
 
-def _stored_names(table: Table, tensors: Tensors) -> dict[str, str]:
-    """A tensor's name in the table -> its name in the file, which may lack the prefix or be an early one."""
+def _stored_names(table: TensorTable, tensors: Tensors) -> dict[str, str]:
+    """Map a tensor's name in the table to its name in the file, which may lack the prefix or be an old one."""
     prefix = "" if any(name.startswith(table.prefix) for name in tensors) else table.prefix
     found = {}
     for name in tensors:
         layer, dot, last = name.rpartition(".")
-        found[prefix + layer + dot + table.early.get(last, last)] = name
+        found[prefix + layer + dot + table.old_names.get(last, last)] = name
     return found
 
 
-def _check_names(table: Table, stored: Mapping[str, str], tensors: Tensors) -> None:
+def check_names(table: TensorTable, tensors: Tensors) -> dict[str, str]:
+    """Check that a file has all tensors of a table, and others only where the table passes them over.
+
+    Returns:
+        The name in the file of each tensor, by its name in the table.
+
+    Raises:
+        BadInput: a tensor that is missing or surplus.
+    """
+    stored = _stored_names(table, tensors)
     wanted = {name: row for row in table.rows for name in row.names}
     for name, row in wanted.items():
         if name not in stored:
@@ -163,6 +183,7 @@ def _check_names(table: Table, stored: Mapping[str, str], tensors: Tensors) -> N
                 f"{tensors.path} has a tensor {stored[name]} {list(tensors.shape(stored[name]))}, "
                 "which the model of its config.json has not"
             )
+    return stored
 
 
 def _floats(tensors: Tensors, name: str) -> np.ndarray:

@@ -1,63 +1,49 @@
-"""A model with its weights, from and to a folder in Hugging Face's layout."""
+"""Pretrained models: loading from and saving to a folder in Hugging Face's layout."""
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from jaxlm.errors import BadInput
-from jaxlm.hub import tensors
-from jaxlm.hub.mapping import Leaves, Table, to_leaves, to_tensors
-from jaxlm.hub.options import CONFIG, Options
+from jaxlm.hub.bert import BERT_FAMILY
+from jaxlm.hub.family import Family
+from jaxlm.hub.gpt2 import GPT2_FAMILY
+from jaxlm.hub.llama import LLAMA_FAMILY
+from jaxlm.hub.mapping import Leaves, check_names, to_leaves, to_tensors
+from jaxlm.hub.options import CONFIG, Options, default_names, label_options
+from jaxlm.hub.resnet import RESNET_FAMILY
+from jaxlm.hub.t5 import T5_FAMILY
+from jaxlm.hub.tensors import Tensors, save_tensors
+from jaxlm.hub.vit import VIT_FAMILY
+from jaxlm.hub.whisper import WHISPER_FAMILY
 
-# model_type of their config.json -> the module that translates it
-FAMILIES = {
-    "bert": "jaxlm.hub.bert",
-    "gpt2": "jaxlm.hub.gpt2",
-    "llama": "jaxlm.hub.llama",
-    "mistral": "jaxlm.hub.llama",
-    "qwen2": "jaxlm.hub.llama",
-    "resnet": "jaxlm.hub.resnet",
-    "t5": "jaxlm.hub.t5",
-    "vit": "jaxlm.hub.vit",
+ADAPTERS = "adapter_config.json"  # of PEFT
+
+# model_type of a config.json -> its translation
+FAMILIES: dict[str, Family] = {
+    "bert": BERT_FAMILY,
+    "gpt2": GPT2_FAMILY,
+    "llama": LLAMA_FAMILY,
+    "mistral": LLAMA_FAMILY,
+    "mt5": T5_FAMILY,
+    "qwen2": LLAMA_FAMILY,
+    "resnet": RESNET_FAMILY,
+    "t5": T5_FAMILY,
+    "vit": VIT_FAMILY,
+    "whisper": WHISPER_FAMILY,
 }
 
-TRAINING_ONLY = (
-    "axis_name",
-    "dropout",
-    "remat",
-    "scan",
-    "zero_residual",
-)  # fields that do not change what a model computes
+# Fields that do not change what a model computes.
+TRAINING_ONLY = ("axis_name", "dropout", "remat", "scan", "zero_residual")
 
 
-class Family(Protocol):
-    """What a module of one architecture offers."""
-
-    ENCODER_LACKS: str  # regular expression, from the start of our parameters' paths: what `encode` alone does not take
-
-    def writes(self, model: Any) -> bool:
-        """Whether a module of ours is of this family."""
-
-    def from_config(self, options: Options) -> Any:
-        """Our module, from their config.json; BadInput on what is not computed here."""
-
-    def to_config(self, model: Any) -> dict[str, Any]:
-        """Their config.json, from our module; what theirs cannot say is left out, and found by reading it again."""
-
-    def table(self, model: Any) -> Table:
-        """Where the tensors lie."""
-
-    def example(self, model: Any) -> tuple[Any, ...]:
-        """What `init` takes after the key."""
-
-
-class Pretrained(NamedTuple):
+class PretrainedModel(NamedTuple):
     """A module and its leaves by path, "params/..." and "batch_stats/..."."""
 
     model: Any
@@ -66,55 +52,94 @@ class Pretrained(NamedTuple):
     @property
     def variables(self) -> dict[str, Any]:
         """The leaves as the tree that `apply` takes."""
-        return nested(self.leaves)
+        return tree_from_leaves(self.leaves)
 
 
 def is_pretrained(folder: str | Path) -> bool:
-    """Whether a folder is in Hugging Face's layout: a run has a config.json as well, and no model_type in it."""
+    """Return whether a folder is in Hugging Face's layout.
+
+    The folder of a run has a config.json too, but without `model_type`.
+    """
     path = Path(folder).expanduser() / CONFIG
     return path.is_file() and Options.read(path.parent).peek("model_type") is not None
 
 
-def read(folder: str | Path) -> Pretrained:
-    """The model of a folder that holds config.json and safetensors.
+def load_pretrained(folder: str | Path) -> PretrainedModel:
+    """Load the model of a folder with config.json and safetensors.
 
     Raises:
-        BadInput: an architecture or option that is not computed here, or tensors that do not fit it.
+        BadInput: an architecture or option that is not supported, or tensors that do not fit it.
     """
     folder = Path(folder).expanduser()
     model = read_model(folder)
-    family = family_for(model)
-    return Pretrained(model, to_leaves(family.table(model), tensors.Tensors(folder), shapes(family, model)))
+    family = family_of_model(model)
+    return PretrainedModel(model, to_leaves(family.table(model), Tensors(folder), shapes(family, model)))
 
 
 def read_model(folder: Path) -> Any:
-    """The model of a folder, from its config.json alone."""
-    return model_of(Options.read(folder))
+    """Build the model of a folder, from its config.json and the names of its tensors.
+
+    Raises:
+        BadInput: see `load_pretrained`.
+    """
+    if (folder / ADAPTERS).is_file():
+        raise BadInput(
+            f"{folder} has adapters beside its weights ({ADAPTERS}), which transformers would add to them: merge them "
+            "with PEFT, or move them to another folder"
+        )
+    options = Options.read(folder)
+    model = model_from_options(options)
+    check_names(family_of_model(model).table(model), Tensors(folder))
+    return model
 
 
-def model_of(options: Options) -> Any:
-    """The model that a config.json describes."""
+def head_names(folder: str | Path) -> tuple[str, ...] | None:
+    """Return the names of the classes of a folder's head in the order of its logits, or None where it names none.
+
+    Raises:
+        BadInput: an `id2label` that names no classes.
+    """
+    options = Options.read(Path(folder).expanduser())
+    if options.peek("id2label") is None:
+        return None
+    names = options.class_names()
+    return None if names == default_names(len(names)) else names
+
+
+def model_from_options(options: Options) -> Any:
+    """Build the model that a config.json describes."""
     try:
-        model = family_of(options).from_config(options)
+        model = family_of_config(options).from_config(options)
         model.validate()
     except BadInput:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        told = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        raise BadInput(f"{options.where} holds an option that is not of the kind that it should be ({told})") from None
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        raise BadInput(f"{options.where} holds an option of a wrong type or value ({reason})") from None
     return model
 
 
-def write(
-    folder: str | Path, model: Any, leaves: Mapping[str, Any], special: Mapping[str, int | None] | None = None
+def save_pretrained(
+    folder: str | Path,
+    model: Any,
+    leaves: Mapping[str, Any],
+    special: Mapping[str, int | None] | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> None:
-    """Write config.json and safetensors into a folder that is there; `special` are ids of special tokens by role.
+    """Save a model as config.json and safetensors into an existing folder.
+
+    Args:
+        folder: the folder.
+        model: a module of a known family.
+        leaves: its leaves by path.
+        special: ids of special tokens by role ("bos", "eos", "pad").
+        class_names: of the head's classes, in the order of its logits; None names them as transformers does.
 
     Raises:
-        BadInput: a model that no architecture of theirs computes.
+        BadInput: a model that no architecture of transformers computes.
     """
-    family = family_for(model)
-    config = family.to_config(model)
+    family = family_of_model(model)
+    config = to_config(model, class_names)
     if special is not None:
         config |= {f"{role}_token_id": special.get(role) for role in ("bos", "eos", "pad")}
     _check_same(model, family.from_config(Options(config)), config["model_type"])
@@ -124,32 +149,39 @@ def write(
                 f"{path} is {list(np.shape(leaves[path]))}, and {config['model_type']} of transformers has "
                 f"{list(wanted.shape)} for these fields of the model: it cannot be written so"
             )
-    tensors.write(folder, to_tensors(family.table(model), leaves))
+    save_tensors(folder, to_tensors(family.table(model), leaves))
     (Path(folder) / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 
 
-def family_of(options: Options) -> Family:
-    """The module for an architecture of theirs."""
+def to_config(model: Any, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the content of config.json; see `save_pretrained`."""
+    classes = getattr(model, "classes", 0)
+    named = label_options(class_names or default_names(classes)) if classes else {}
+    return family_of_model(model).to_config(model) | named
+
+
+def family_of_config(options: Options) -> Family:
+    """Return the family of a config.json."""
     kind = options.take("model_type", None)
     if kind not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise BadInput(f"{options.where} has model_type {json.dumps(kind)}, which is not known here: known are {known}")
-    family: Any = import_module(FAMILIES[kind])
-    return family
+    return FAMILIES[kind]
 
 
-def family_for(model: Any) -> Family:
-    """The module that writes a model of ours."""
-    for name in dict.fromkeys(FAMILIES.values()):
-        family: Any = import_module(name)
-        if family.writes(model):
+def family_of_model(model: Any) -> Family:
+    """Return the family that a module belongs to."""
+    for family in FAMILIES.values():
+        if family.supports(model):
             return family
-    raise BadInput(f"{type(model).__name__} is no model that Hugging Face's layout is known for here")
+    raise BadInput(
+        f"{type(model).__name__} cannot be written in Hugging Face's layout: its architecture is not known here"
+    )
 
 
 def _check_same(model: Any, again: Any, kind: str) -> None:
-    """Refuse a model that reads otherwise once it is written; a field that is None follows another one."""
-    for field in own_fields(type(model)):
+    """Refuse a model that would be read differently once written; a field that is None follows another field."""
+    for field in module_fields(type(model)):
         mine, theirs = getattr(model, field), getattr(again, field)
         if field == "encoder":
             _check_same(mine, theirs, kind)
@@ -157,29 +189,22 @@ def _check_same(model: Any, again: Any, kind: str) -> None:
             raise BadInput(f"model.{field} is {mine}, and {kind} of transformers has {theirs}: it cannot be written so")
 
 
-def own_fields(cls: Any) -> list[str]:
-    """The fields of a module, without those that Linen adds."""
+def module_fields(cls: Any) -> list[str]:
+    """Return the names of a module's fields, without those that Linen adds."""
     return [field.name for field in dataclasses.fields(cls) if field.init and field.name not in ("parent", "name")]
 
 
 def shapes(family: Family, model: Any) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shape of each leaf of a model, by path."""
-    return by_path(jax.eval_shape(model.init, jax.random.key(0), *family.example(model)))
+    """Return the shape of each leaf of a model, by path."""
+    return leaves_by_path(jax.eval_shape(model.init, jax.random.key(0), *family.example(model)))
 
 
-def by_path(tree: Any) -> Leaves:
-    """The leaves of a tree of variables, by path."""
+def leaves_by_path(tree: Any) -> Leaves:
+    """Flatten a tree of variables into its leaves by "/"-joined path."""
     found = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in found}
 
 
-def nested(leaves: Leaves) -> dict[str, Any]:
-    """The tree of leaves by path."""
-    tree: dict[str, Any] = {}
-    for path, leaf in leaves.items():
-        *parents, name = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = leaf
-    return tree
+def tree_from_leaves(leaves: Leaves) -> dict[str, Any]:
+    """Build the tree of variables from leaves by path: the inverse of `leaves_by_path`."""
+    return unflatten_dict(leaves, sep="/")

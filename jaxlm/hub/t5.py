@@ -1,109 +1,114 @@
-"""T5 of transformers, versions 1.0 and 1.1: `T5ForConditionalGeneration` is our `T5`."""
+"""T5 of transformers, versions 1.0 and 1.1, and mT5: `T5ForConditionalGeneration` is a `T5`."""
 
 from typing import Any
 
 import numpy as np
 
-from jaxlm.hub.mapping import LINEAR, Row, Table, each
+from jaxlm.hub.family import Family
+from jaxlm.hub.mapping import LINEAR, TensorRow, TensorTable, each
 from jaxlm.hub.options import Options
 from jaxlm.models.t5 import T5
 
-ENCODER_LACKS = "(head|decoder)/"
-
-# Layers of a block are numbered: attention, in a decoder attention to the source, feed-forward.
-ATTENTION = (
-    Row("block.{}.layer.0.layer_norm.weight", "block_{}/attention_norm/scale"),
-    Row("block.{}.layer.0.SelfAttention.q.weight", "block_{}/attention/query/kernel", LINEAR),
-    Row("block.{}.layer.0.SelfAttention.k.weight", "block_{}/attention/key/kernel", LINEAR),
-    Row("block.{}.layer.0.SelfAttention.v.weight", "block_{}/attention/value/kernel", LINEAR),
-    Row("block.{}.layer.0.SelfAttention.o.weight", "block_{}/attention/output/kernel", LINEAR),
+# The layers of a block are numbered: self-attention, in a decoder cross-attention, feed-forward.
+_ATTENTION = (
+    TensorRow("block.{}.layer.0.layer_norm.weight", "block_{}/attention_norm/scale"),
+    TensorRow("block.{}.layer.0.SelfAttention.q.weight", "block_{}/attention/query/kernel", LINEAR),
+    TensorRow("block.{}.layer.0.SelfAttention.k.weight", "block_{}/attention/key/kernel", LINEAR),
+    TensorRow("block.{}.layer.0.SelfAttention.v.weight", "block_{}/attention/value/kernel", LINEAR),
+    TensorRow("block.{}.layer.0.SelfAttention.o.weight", "block_{}/attention/output/kernel", LINEAR),
 )
-SOURCE_ATTENTION = (
-    Row("block.{}.layer.1.layer_norm.weight", "block_{}/source_norm/scale"),
-    Row("block.{}.layer.1.EncDecAttention.q.weight", "block_{}/source_attention/query/kernel", LINEAR),
-    Row("block.{}.layer.1.EncDecAttention.k.weight", "block_{}/source_attention/key/kernel", LINEAR),
-    Row("block.{}.layer.1.EncDecAttention.v.weight", "block_{}/source_attention/value/kernel", LINEAR),
-    Row("block.{}.layer.1.EncDecAttention.o.weight", "block_{}/source_attention/output/kernel", LINEAR),
+_SOURCE_ATTENTION = (
+    TensorRow("block.{}.layer.1.layer_norm.weight", "block_{}/source_norm/scale"),
+    TensorRow("block.{}.layer.1.EncDecAttention.q.weight", "block_{}/source_attention/query/kernel", LINEAR),
+    TensorRow("block.{}.layer.1.EncDecAttention.k.weight", "block_{}/source_attention/key/kernel", LINEAR),
+    TensorRow("block.{}.layer.1.EncDecAttention.v.weight", "block_{}/source_attention/value/kernel", LINEAR),
+    TensorRow("block.{}.layer.1.EncDecAttention.o.weight", "block_{}/source_attention/output/kernel", LINEAR),
 )
-ENDS = (
-    Row("block.0.layer.0.SelfAttention.relative_attention_bias.weight", "positions/embedding"),
-    Row("final_layer_norm.weight", "final_norm/scale"),
+_ENDS = (
+    TensorRow("block.0.layer.0.SelfAttention.relative_attention_bias.weight", "positions/embedding"),
+    TensorRow("final_layer_norm.weight", "final_norm/scale"),
 )
-EMBEDDING = (Row("shared.weight", "embed/embedding"),)
-UNTIED = (Row("lm_head.weight", "head/kernel", LINEAR),)
-MAPS = {"relu": {"wi": "up", "wo": "down"}, "geglu": {"wi_0": "gate", "wi_1": "up", "wo": "down"}}  # feed-forward
-COPIES = dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight"), "shared.weight")
-# In the first files, and never used: there is no distance between a target and a source.
-UNUSED = (r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)
+_EMBEDDING = (TensorRow("shared.weight", "embed/embedding"),)
+_UNTIED = (TensorRow("lm_head.weight", "head/kernel", LINEAR),)
+_MAPS = {"relu": {"wi": "up", "wo": "down"}, "geglu": {"wi_0": "gate", "wi_1": "up", "wo": "down"}}  # feed-forward
+_COPIES = dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight"), "shared.weight")
+# In the first files, and never used: cross-attention has no relative positions.
+_UNUSED = (r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)
 
-ACTIVATIONS = {"relu": "relu", "gated-gelu": "geglu"}
-ARCHITECTURES = ("T5ForConditionalGeneration", "T5WithLMHeadModel")  # the second is its first name
+_ACTIVATIONS = {"relu": "relu", "gated-gelu": "geglu"}
+_ARCHITECTURES = ("T5ForConditionalGeneration", "T5WithLMHeadModel", "MT5ForConditionalGeneration")  # 2nd: an old name
 
 
-def table(model: T5) -> Table:
-    """Where the tensors lie."""
-    encoder = ENDS + each(model.depth, ATTENTION + _feed_forward(model, 1))
-    layer = ATTENTION + SOURCE_ATTENTION + _feed_forward(model, 2)
-    decoder = ENDS + each(model.decoder_depth or model.depth, layer)
+def _table(model: T5) -> TensorTable:
+    """Return the names and layouts of the tensors."""
+    encoder = _ENDS + each(model.depth, _ATTENTION + _feed_forward(model, 1))
+    layer = _ATTENTION + _SOURCE_ATTENTION + _feed_forward(model, 2)
+    decoder = _ENDS + each(model.decoder_depth or model.depth, layer)
     stacks = {"encoder": encoder, "decoder": decoder}
     rows = tuple(row.under(f"{name}.", f"{name}/") for name, stack in stacks.items() for row in stack)
     if model.tied:
-        return Table(EMBEDDING + rows, ignored=UNUSED, copies=COPIES | {"lm_head.weight": "shared.weight"})
-    return Table(EMBEDDING + UNTIED + rows, ignored=UNUSED, copies=COPIES)
+        return TensorTable(_EMBEDDING + rows, ignored=_UNUSED, copies=_COPIES | {"lm_head.weight": "shared.weight"})
+    return TensorTable(_EMBEDDING + _UNTIED + rows, ignored=_UNUSED, copies=_COPIES)
 
 
-def _feed_forward(model: T5, layer: int) -> tuple[Row, ...]:
+def _feed_forward(model: T5, layer: int) -> tuple[TensorRow, ...]:
     at = f"block.{{}}.layer.{layer}"
-    norm = Row(f"{at}.layer_norm.weight", "block_{}/feed_forward_norm/scale")
+    norm = TensorRow(f"{at}.layer_norm.weight", "block_{}/feed_forward_norm/scale")
     kernels = [
-        Row(f"{at}.DenseReluDense.{theirs}.weight", f"block_{{}}/feed_forward/{ours}/kernel", LINEAR)
-        for theirs, ours in MAPS[model.activation].items()
+        TensorRow(f"{at}.DenseReluDense.{theirs}.weight", f"block_{{}}/feed_forward/{ours}/kernel", LINEAR)
+        for theirs, ours in _MAPS[model.activation].items()
     ]
     return (norm, *kernels)
 
 
-def example(model: T5) -> tuple[Any, ...]:
-    """One token in, one token out."""
+def _example(model: T5) -> tuple[Any, ...]:
+    """Return one source token and one target token."""
     return np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int32)
 
 
-def writes(model: Any) -> bool:
-    """Whether a module of ours is of this family."""
+def _supports(model: Any) -> bool:
+    """Return whether a module belongs to this family."""
     return isinstance(model, T5)
 
 
-def from_config(options: Options) -> T5:
-    """Our module."""
-    kind = (options.peek("architectures") or [ARCHITECTURES[0]])[0]
-    if kind not in ARCHITECTURES:
-        raise options.refusal("architectures", [kind], ARCHITECTURES)
+def _from_config(options: Options) -> T5:
+    """Build the module."""
+    kind = (options.peek("architectures") or [_ARCHITECTURES[0]])[0]
+    if kind not in _ARCHITECTURES:
+        raise options.refusal("architectures", [kind], _ARCHITECTURES)
     options.expect("is_encoder_decoder", True)
     options.expect("decoder_start_token_id", 0, None)
-    # transformers 5 writes tie_word_embeddings true into every file, and what it was as scale_decoder_outputs
-    tied = options.take("scale_decoder_outputs", options.take("tie_word_embeddings", True))
+    # transformers 5 always writes tie_word_embeddings true, and the real value as scale_decoder_outputs
+    tied = options.flag("scale_decoder_outputs", options.flag("tie_word_embeddings", True))
+    tied = tied and options.peek("model_type") != "mt5"  # which has an output layer of its own whatever that says
     model = T5(
-        vocab=options.take("vocab_size"),
-        depth=options.take("num_layers"),
-        width=options.take("d_model"),
-        heads=options.take("num_heads"),
-        hidden=options.take("d_ff"),
-        head_width=options.take("d_kv"),
-        decoder_depth=options.take("num_decoder_layers", None),
-        activation=options.choose("feed_forward_proj", ACTIVATIONS, "relu"),
-        buckets=options.take("relative_attention_num_buckets"),
-        reach=options.take("relative_attention_max_distance", 128),
-        dropout=options.take("dropout_rate", 0.1),
+        vocab=options.size("vocab_size"),
+        depth=options.layers("num_layers"),
+        width=options.size("d_model"),
+        heads=options.size("num_heads"),
+        hidden=options.size("d_ff"),
+        head_width=options.size("d_kv"),
+        decoder_depth=options.layers("num_decoder_layers", None),
+        activation=options.choose("feed_forward_proj", _ACTIVATIONS, "relu"),
+        buckets=options.size("relative_attention_num_buckets"),
+        reach=options.size("relative_attention_max_distance", 128, largest=2**20),
+        dropout=options.number("dropout_rate", 0.1),
         tied=tied,
-        eps=options.take("layer_norm_epsilon", 1e-6),
+        eps=options.number("layer_norm_epsilon", 1e-6),
     )
-    options.finish("classifier_dropout dense_act_fn is_gated_act n_positions output_past")
+    gated = (
+        model.activation == "geglu"
+    )  # transformers derives the two from feed_forward_proj, and lets them override it
+    options.expect("is_gated_act", gated)
+    options.expect("dense_act_fn", "gelu_new" if gated else "relu")
+    options.finish("classifier_dropout n_positions output_past")
     return model
 
 
-def to_config(model: T5) -> dict[str, Any]:
-    """Their config.json."""
+def _to_config(model: T5) -> dict[str, Any]:
+    """Return the content of config.json."""
     return {
-        "architectures": [ARCHITECTURES[0]],
+        "architectures": [_ARCHITECTURES[0]],
         "model_type": "t5",
         "dtype": "float32",
         "is_encoder_decoder": True,
@@ -114,7 +119,7 @@ def to_config(model: T5) -> dict[str, Any]:
         "num_heads": model.heads,
         "d_ff": model.hidden,
         "d_kv": model.head_width,
-        "feed_forward_proj": {ours: theirs for theirs, ours in ACTIVATIONS.items()}[model.activation],
+        "feed_forward_proj": {ours: theirs for theirs, ours in _ACTIVATIONS.items()}[model.activation],
         "relative_attention_num_buckets": model.buckets,
         "relative_attention_max_distance": model.reach,
         "dropout_rate": model.dropout,
@@ -124,3 +129,14 @@ def to_config(model: T5) -> dict[str, Any]:
         "pad_token_id": 0,
         "eos_token_id": 1,
     }
+
+
+T5_FAMILY = Family(
+    supports=_supports,
+    from_config=_from_config,
+    to_config=_to_config,
+    table=_table,
+    example=_example,
+    not_in_encoder="(head|decoder)/",
+    model_inputs=("input_ids", "attention_mask"),
+)

@@ -1,10 +1,15 @@
-"""One task a file: factories of loss functions, and what is added to them."""
+"""Loss functions, one task in each file, and penalties that can be added to them."""
 
 from jaxlm.losses.classification import IMAGE, TEXT, Classification, classification
+from jaxlm.losses.ctc import ctc
 from jaxlm.losses.dpo import DPO, dpo
 from jaxlm.losses.masked_language_model import masked_language_model
 from jaxlm.losses.next_token import next_token
 from jaxlm.losses.penalty import penalise
+from jaxlm.losses.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
+from jaxlm.losses.spans import answer_spans
+from jaxlm.losses.spectral import Spectral, spectral
+from jaxlm.losses.text_to_mel import TextToMel, text_to_mel
 from jaxlm.losses.token_classification import token_classification
 
 __all__ = [
@@ -12,10 +17,18 @@ __all__ = [
     "IMAGE",
     "TEXT",
     "Classification",
+    "SequenceToSequence",
+    "Spectral",
+    "TextToMel",
+    "answer_spans",
     "classification",
+    "ctc",
     "dpo",
     "masked_language_model",
     "next_token",
     "penalise",
+    "sequence_to_sequence",
+    "spectral",
+    "text_to_mel",
     "token_classification",
 ]

@@ -1,22 +1,27 @@
-"""Penalties on the size of parameters, as terms of a loss."""
+"""L1 and L2 penalties on parameters, as terms of a loss."""
 
 import re
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxlm.steps import LossFn, Mean, Metrics
-
-PyTree = Any
+from jaxlm.steps import LossFn, Mean, Metrics, PyTree
 
 
 def penalise(loss: LossFn, *, l1: float = 0.0, l2: float = 0.0, pattern: str = "(^|/)(kernel|embedding)$") -> LossFn:
-    """The loss plus `l1 sum|p| + l2 sum p^2 / 2` in training, over parameters whose path the pattern is found in.
+    """Add the penalty `l1 sum|p| + l2 sum p^2 / 2` to a loss, in training only.
 
-    Paths are "/"-joined, such as "head/kernel". Each micro-batch and device adds the penalty times its own weight, so
-    that the divided loss gains it exactly once. The gradient is that of `l1` and `l2` of jaxlm.optim.
-    Metrics gain "penalty"; an evaluation has neither. Raises ValueError where no parameter is meant.
+    Each micro-batch and device adds the penalty times its own weight, so the divided loss gains it exactly once. The
+    gradient equals that of `l1` and `l2` in jaxlm.optim. The metrics gain "penalty" in training.
+
+    Args:
+        loss: the loss.
+        l1: weight of the sum of absolute values.
+        l2: weight of half the sum of squares.
+        pattern: regular expression searched for in the "/"-joined paths of parameters, such as "head/kernel".
+
+    Raises:
+        ValueError: no parameter has such a path.
     """
 
     def penalised(

@@ -1,37 +1,34 @@
-"""Tell which tag each token has, such as those of named entities.
+"""Token classification (tagging), such as named entity recognition.
 
 Shapes: B batch, T tokens, K tags.
 """
 
-from typing import Any, Protocol
-
 import jax
-import jax.numpy as jnp
 
 from jaxlm.errors import BadInput
 from jaxlm.losses.classification import TEXT
-from jaxlm.losses.next_token import cross_entropy
-from jaxlm.steps import Entities, LossFn, Mean, Metrics, Tags
-
-PyTree = Any
-
-
-class Applies(Protocol):
-    """What the loss asks of a model; a Linen module does it."""
-
-    def apply(self, variables: PyTree, *args: Any, **kwargs: Any) -> Any:
-        """Return logits (B, T, K) of tokens (B, T)."""
+from jaxlm.losses.next_token import cross_entropy, target_weights
+from jaxlm.metrics import Entities, Tags
+from jaxlm.steps import LossFn, Mean, Metrics, Model, PyTree
 
 
-def token_classification(model: Applies, tags: Tags, *, strict: bool = False) -> LossFn:
+def token_classification(model: Model, tags: Tags, *, strict: bool = False) -> LossFn:
     """Cross entropy of the tag of each labelled token, in nats: `-log softmax(logits)[target]`.
 
-    batch: "tokens" and "targets" int32 (B, T); optional "mask" float32 (B, T), the weight of each target, which is 0 on
-      padding and on all pieces of a word but the first; optional "segments", "types" and "positions" int32 (B, T).
-    strict: whether an entity counts only where its tags follow their scheme, see `Entities`.
-    Metrics: "loss" (nats per labelled token), "accuracy" (share of labelled tokens, O included, whose tag has the
-    largest logit); in evaluation what `Entities` tells, at labelled tokens of any weight.
-    Raises BadInput where the model has not one logit for each tag.
+    The batch has "tokens" and "targets" int32 (B, T); optional "mask" float32 (B, T), the weight of each target, 0 on
+    padding and on all pieces of a word but the first; optional "segments", "types" and "positions" int32 (B, T). A
+    negative target, such as -100, has no weight.
+
+    The metrics are "loss" (nats per labelled token) and "accuracy" (share of labelled tokens, O included, whose tag has
+    the largest logit); in evaluation also `Entities`, over labelled tokens of any weight.
+
+    Args:
+        model: its `apply` returns logits (B, T, K).
+        tags: the names of the tags.
+        strict: count an entity only where its tags follow their scheme, see `Entities`.
+
+    Raises:
+        BadInput: (by the loss) the model does not have one logit for each tag.
     """
 
     def loss(
@@ -44,17 +41,15 @@ def token_classification(model: Applies, tags: Tags, *, strict: bool = False) ->
             raise BadInput(
                 f"model.classes is {logits_BTK.shape[-1]} and the data have {len(tags.names)} tags: make them equal"
             )
-        targets_BT = batch["targets"]
-        mask_BT = batch.get("mask", jnp.ones(targets_BT.shape, jnp.float32))
+        targets_BT, weights_BT = batch["targets"], target_weights(batch)
         nats_BT, correct_BT = cross_entropy(logits_BTK, targets_BT)
-        weight = mask_BT.sum()
         metrics: Metrics = {
-            "loss": Mean((nats_BT * mask_BT).sum(), weight),
-            "accuracy": Mean((correct_BT * mask_BT).sum(), weight),
+            "loss": Mean.from_values(nats_BT, weights_BT),
+            "accuracy": Mean.from_values(correct_BT, weights_BT),
         }
         if not train:
             predicted_BT, segments_BT = logits_BTK.argmax(-1), batch.get("segments")
-            metrics["entities"] = Entities.of(predicted_BT, targets_BT, mask_BT, tags, segments_BT, strict)
+            metrics["entities"] = Entities.from_tags(predicted_BT, targets_BT, weights_BT, tags, segments_BT, strict)
         return metrics, variables
 
     return loss

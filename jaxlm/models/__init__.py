@@ -1,1 +1,1 @@
-"""Architectures, one a file, built from the layers of `jaxlm.nn`."""
+"""Architectures, one in each file, built from the layers of `jaxlm.nn`."""

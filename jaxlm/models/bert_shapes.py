@@ -1,4 +1,4 @@
-"""Published shapes of BERT, with the number of parameters of the encoder and its pooler."""
+"""Published sizes of BERT, with the number of parameters of the encoder and its pooler."""
 
 from jaxlm.models.bert import BERT
 
@@ -11,7 +11,7 @@ BERT_MEDIUM = BERT(vocab=30522, depth=8, width=512, heads=8, dropout=0.1)  # 41,
 BERT_BASE = BERT(vocab=30522, depth=12, width=768, heads=12, dropout=0.1)  # 109,482,240
 BERT_LARGE = BERT(vocab=30522, depth=24, width=1024, heads=16, dropout=0.1)  # 335,141,888
 
-# The vocabulary of bert-base-cased, with which named entities are told.
+# The vocabulary of bert-base-cased, used for named entity recognition.
 BERT_BASE_CASED = BERT_BASE.clone(vocab=28996)  # 108,310,272
 
 # Wang et al. 2020, arXiv:2002.10957: the student of six layers, as all-MiniLM-L6-v2 has it.

@@ -19,7 +19,7 @@ AttentionBias = Literal["none", "qkv", "all"]
 
 
 class Block(Module):
-    """One layer: x + attention(norm(x)), then x + feed_forward(norm(x)) (Radford et al. 2019, section 2.3).
+    """One transformer layer: x + attention(norm(x)), then x + feed_forward(norm(x)) (Radford et al. 2019, section 2.3).
 
     Without `pre_norm`: norm(x + attention(x)), then norm(x + feed_forward(x)) (Vaswani et al. 2017, section 3.1).
     """
@@ -46,7 +46,7 @@ class Block(Module):
         mask_B1TS: jax.Array | None,
         angles: Rotation | None,
     ) -> tuple[tuple[jax.Array, Cache | None], None]:
-        """Carry (x [B, T, D], cache) through layer number `layer`, in the form that a scan over layers takes."""
+        """Apply layer number `layer` to the carry (x [B, T, D], cache), in the form that a scan over layers takes."""
         x_BTD, cache = carry
         drop = Dropout(self.dropout, deterministic=not self.train, name="drop")
         attention = Attention(

@@ -12,19 +12,23 @@ from jaxlm.errors import BadInput
 from jaxlm.nn.conv import Conv, max_pool
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.image_norm import ImageNorm
+from jaxlm.nn.linear import Dense
 from jaxlm.nn.module import Module
 
 
 class CNN(Module):
-    """Images [B, H, W, channels], normalised and of one size, to logits [B, classes].
+    """Classify small images with a convolutional network: [B, H, W, channels], normalised, to logits [B, classes].
 
-    widths: for each, two 3x3 convolutions to that many channels, each with its norm and a ReLU, then a 2x2 max-pooling
-      that halves height and width, rounded down.
-    hidden: the width of the layer before the last one.
-    norm: see `ImageNorm`; with "none" the convolutions have a bias instead.
-    dropout: rate between `hidden` and the last layer, in training; then an rng named "dropout" is needed.
-    axis_name: see `ImageNorm`.
-    As it stands it takes 4.8 million multiply-adds for one 28 x 28 image, and 18.7 million with widths (32, 64).
+    With the defaults it takes 4.8 million multiply-adds for a 28 x 28 image, and 18.7 million with widths (32, 64).
+
+    Attributes:
+        classes: number of classes.
+        widths: channels of each stage. A stage is two 3x3 convolutions, each with its norm and a ReLU, then a 2x2
+            max-pooling that halves height and width, rounded down.
+        hidden: width of the layer before the last one.
+        norm: see `ImageNorm`; with "none" the convolutions have a bias instead.
+        dropout: rate before the last layer in training; it needs an rng named "dropout".
+        axis_name: see `ImageNorm`.
     """
 
     classes: int
@@ -34,12 +38,14 @@ class CNN(Module):
     dropout: float = 0.0
     axis_name: str | None = None
 
+    hyperparameters = ("dropout",)
+
     @nn.compact
     def __call__(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
-        """Logits of each class.
+        """Return the logits of each class.
 
         Raises:
-          BadInput: where the poolings leave nothing of the image.
+            BadInput: images too small for the number of poolings.
         """
         least, (height, width) = 2 ** len(self.widths), image_BHWC.shape[1:3]
         if min(height, width) < least:
@@ -56,6 +62,6 @@ class CNN(Module):
                 x_BHWC = nn.relu(x_BHWC)
             x_BHWC = max_pool(x_BHWC, 2, 2)
         x_BF = x_BHWC.reshape(len(x_BHWC), -1)
-        x_BF = nn.relu(nn.Dense(self.hidden, kernel_init=nn.initializers.he_normal(), name="hidden")(x_BF))
+        x_BF = nn.relu(Dense(self.hidden, kernel_init=nn.initializers.he_normal(), name="hidden")(x_BF))
         x_BF = Dropout(self.dropout, deterministic=not train)(x_BF)
-        return nn.Dense(self.classes, name="head")(x_BF)
+        return Dense(self.classes, name="head")(x_BF)

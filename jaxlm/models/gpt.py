@@ -1,9 +1,9 @@
-"""The decoder-only transformer of GPT-2 and its descendants.
+"""The decoder-only transformer of GPT-2, Llama and their relatives.
 
 B batch, T tokens, S cache slots, V vocabulary, D width, L layers, N heads, K key and value heads, H head width.
 """
 
-from typing import Literal, overload
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -12,28 +12,44 @@ import jax.numpy as jnp
 from jaxlm.errors import BadInput
 from jaxlm.models.block import AttentionBias, Block
 from jaxlm.nn.attention import Cache, segment_mask, window_mask
-from jaxlm.nn.dropout import Dropout, check_rate
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.embed import Embed
 from jaxlm.nn.feed_forward import Activation
-from jaxlm.nn.linear import KERNEL_STD
+from jaxlm.nn.linear import broadcast, dense
 from jaxlm.nn.module import Module
 from jaxlm.nn.norm import make_norm
-from jaxlm.nn.position import LearnedPositions, RotaryScaling, Rotation, positions_within, rotation
+from jaxlm.nn.position import LearnedPositions, RotaryScaling, Rotation, positions_within, rotary_angles
 
 
 class GPT(Module):
-    """A decoder-only transformer; the module is its own config, and every field is a plain value.
+    """A decoder-only transformer language model; the module is its own config, and every field is a plain value.
 
-    Fields: `vocab` tokens, `depth` layers, `width` of the residual stream, `heads` query heads, `context` the longest
-    sequence; `kv_heads` (None: as many as heads), `head_width` (None: width / heads), `norm`, `pre_norm` (see `Block`),
-    `activation`, `positions`, `hidden` width of the feed-forward network (None: 4 * width), `dropout` on the embeddings
-    and on both residual branches, `bias` in the affine maps and in LayerNorm, `attention_bias` of which maps of
-    attention (None: as `bias`), `tied` read-out, `window` of tokens that attention sees (None: all), `remat` (recompute
-    each layer in the backward pass), `scan` (one compiled layer looped over stacked parameters: compiles faster, steps
-    slower on a CPU), `eps` of the norms, `rotary_base`, `rotary_scaling`.
+    There is no dtype: the computation follows the dtype of the parameters, with the statistics of norms and the softmax
+    in float32. Cast the parameters to compute in bfloat16.
 
-    There is no dtype: the computation follows the parameters' dtype, with the statistics of norms and the softmax in
-    float32. Cast the parameters to compute in bfloat16.
+    Attributes:
+        vocab: number of tokens.
+        depth: number of layers.
+        width: width of the residual stream.
+        heads: query heads.
+        context: the longest sequence.
+        kv_heads: key and value heads; None: as `heads`.
+        norm: LayerNorm or RMSNorm.
+        pre_norm: see `Block`.
+        activation: see `FeedForward`.
+        positions: learned or rotary.
+        hidden: width of the feed-forward network; None: 4 * width.
+        dropout: rate on the embeddings and on both residual branches.
+        bias: add biases in the affine maps and in LayerNorm.
+        tied: use the token table as the output layer.
+        remat: recompute each layer in the backward pass.
+        scan: compile one layer and loop over stacked parameters; compiles faster, and steps are slower on a CPU.
+        eps: of the norms.
+        rotary_base: base of the rotary angles.
+        head_width: width of a head; None: width / heads.
+        attention_bias: which maps of attention have a bias; None: as `bias`.
+        window: number of tokens that attention sees; None: all.
+        rotary_scaling: scaling of the rotary angles for longer contexts.
     """
 
     vocab: int
@@ -59,33 +75,13 @@ class GPT(Module):
     window: int | None = None
     rotary_scaling: RotaryScaling | None = None
 
+    hyperparameters = ("dropout",)
+
     def setup(self) -> None:
-        """Declare what both ends share, the token table, and the read-out."""
+        """Create the token table and the output layer."""
         self.embed = Embed(self.vocab, self.width)
         if not self.tied:
-            self.head = nn.Dense(self.vocab, use_bias=False, kernel_init=nn.initializers.normal(KERNEL_STD))
-
-    @overload
-    def __call__(
-        self,
-        tokens_BT: jax.Array,
-        *,
-        segments: jax.Array | None = None,
-        positions: jax.Array | None = None,
-        cache: None = None,
-        train: bool = False,
-    ) -> jax.Array: ...
-
-    @overload
-    def __call__(
-        self,
-        tokens_BT: jax.Array,
-        *,
-        segments: jax.Array | None = None,
-        positions: jax.Array | None = None,
-        cache: Cache,
-        train: bool = False,
-    ) -> tuple[jax.Array, Cache]: ...
+            self.head = dense(self.vocab, bias=False, name="head")
 
     def __call__(
         self,
@@ -96,17 +92,20 @@ class GPT(Module):
         cache: Cache | None = None,
         train: bool = False,
     ) -> jax.Array | tuple[jax.Array, Cache]:
-        """Logits [B, T, V] of each next token; with a cache, (logits, cache with these tokens in it).
+        """Predict each next token, as logits [B, T, V].
 
         Args:
-          tokens_BT: int32, T at most `context`; a token outside of the vocabulary gives NaN logits.
-          segments: int32 [B, T]; a token attends only to earlier ones of an equal number; 0 is padding.
-          positions: int32 [B, T]; by default counted from the start of the row, or of each run of equal segments.
-          cache: from `init_cache` or an earlier call. Not together with segments or positions, which it implies.
-          train: apply dropout; then, where `dropout` > 0, an rng named "dropout" is needed.
+            tokens_BT: int32, T at most `context`; a token outside the vocabulary gives NaN logits.
+            segments: int32 [B, T]; a token attends only to earlier ones of the same number; 0 is padding.
+            positions: int32 [B, T]. None: counted from the start of the row, or of each run of equal segments.
+            cache: from `init_cache` or an earlier call. It excludes segments and positions, which it implies.
+            train: apply dropout; it needs an rng named "dropout" where `dropout` > 0.
+
+        Returns:
+            The logits; with a cache, a pair of the logits and the cache with these tokens added.
 
         Raises:
-          BadInput: on fields that contradict each other, tokens longer than `context`, a cache beside segments.
+            BadInput: fields that contradict each other, more tokens than `context`, or a cache together with segments.
         """
         x_BTD, cache = self._hidden(tokens_BT, segments, positions, cache, train)
         logits_BTV = self.embed.attend(x_BTD) if self.tied else self.head(x_BTD)
@@ -120,7 +119,10 @@ class GPT(Module):
         positions: jax.Array | None = None,
         train: bool = False,
     ) -> jax.Array:
-        """What the read-out is applied to, [B, T, D]; arguments as above. A token's vector knows the earlier ones."""
+        """Encode tokens into contextual vectors, [B, T, D], the input of the output layer; arguments as for `__call__`.
+
+        A token's vector depends on earlier tokens only.
+        """
         return self._hidden(tokens_BT, segments, positions, None, train)[0]
 
     @nn.compact
@@ -145,10 +147,11 @@ class GPT(Module):
 
         x_BTD, angles = self.embed(tokens_BT), None
         if self.positions == "learned":
-            x_BTD = x_BTD + LearnedPositions(self.context, self.width, name="position_embed")(positions, length)
+            position_BTD = LearnedPositions(self.context, self.width, name="position_embed")(positions, length)
+            x_BTD = x_BTD + broadcast(position_BTD, x_BTD.shape)
         else:
             positions = jnp.arange(length)[None] if positions is None else positions
-            angles = rotation(positions, self._head_width, self.rotary_base, self.rotary_scaling)
+            angles = rotary_angles(positions, self._head_width, self.rotary_base, self.rotary_scaling)
         x_BTD = Dropout(self.dropout, deterministic=not train, name="drop")(x_BTD)
         x_BTD, cache = self._layers((x_BTD, cache), mask_B1TS, angles, train)
         if self.pre_norm:
@@ -162,7 +165,7 @@ class GPT(Module):
         angles: Rotation | None,
         train: bool,
     ) -> tuple[jax.Array, Cache | None]:
-        """All blocks, one after another or as one scanned block with its parameters stacked on a leading axis."""
+        """Apply all blocks, one after another or as one scanned block with stacked parameters."""
         kind = nn.remat(Block, prevent_cse=not self.scan) if self.remat else Block
         if self.scan:
             kind = nn.scan(
@@ -206,9 +209,15 @@ class GPT(Module):
     def init_cache(
         self, batch: int, length: int, dtype: jax.typing.DTypeLike = jnp.float32, start: jax.Array | None = None
     ) -> Cache:
-        """An empty cache of `length` slots for `batch` rows, row b of which is padded on the left by start[b] slots.
+        """Create an empty key-value cache.
 
         Writing past the last slot is not detected: it would overwrite the last ones.
+
+        Args:
+            batch: number of rows.
+            length: number of slots for tokens, those of left padding included.
+            dtype: of keys and values.
+            start: int32 [B], the number of padding slots at the left of each row. None: none.
         """
         self.validate()
         shape = (self.depth, batch, length, self.kv_heads or self.heads, self._head_width)
@@ -219,32 +228,30 @@ class GPT(Module):
         """Check the fields against each other.
 
         Raises:
-          BadInput: one line that names the fields and the mend.
+            BadInput: one line that names the fields and how to fix them.
         """
-        for name in ("vocab", "depth", "width", "heads", "context", "kv_heads", "head_width", "hidden", "window"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise BadInput(f"model.{name} is {value}: it must be at least 1")
+        super().validate()
+        if not self.rotary_base:
+            raise BadInput("model.rotary_base is 0: it must be more than 0")
         if self.head_width is None and self.width % self.heads:
             raise BadInput(
                 f"model.heads {self.heads} does not divide model.width {self.width}: "
-                f"take a width of {_nearest_multiple(self.width, self.heads)} or another number of heads"
+                f"take a width of {max(1, round(self.width / self.heads)) * self.heads} or another number of heads"
             )
         if self.heads % (self.kv_heads or self.heads):
             raise BadInput(
                 f"model.kv_heads {self.kv_heads} does not divide model.heads {self.heads}: take one that does"
             )
         if self.positions == "rotary" and self._head_width % 2:
-            told = (
+            named = (
                 f"model.width {self.width} / model.heads {self.heads}"
                 if self.head_width is None
                 else "model.head_width"
             )
             raise BadInput(
-                f"{told} is {self._head_width}: rotary positions need an even head width, so change it or take learned "
+                f"{named} is {self._head_width}: rotary positions need an even head width: change it, or take learned "
                 "positions"
             )
-        check_rate(self.dropout)
 
     def _check_call(
         self, length: int, segments: jax.Array | None, positions: jax.Array | None, cache: Cache | None
@@ -259,7 +266,7 @@ class GPT(Module):
             raise BadInput(f"{length} tokens do not fit into a cache of {cache.keys.shape[2]} slots: make it longer")
 
     def parameter_count(self) -> int:
-        """The number of trained scalars, counted from the fields alone."""
+        """Count the trained scalars, from the fields alone."""
         self.validate()
         width, hidden, bias = self.width, self.hidden or 4 * self.width, int(self.bias)
         inner = self._head_width * self.heads
@@ -274,17 +281,13 @@ class GPT(Module):
         return tables * width + self.depth * (attention + feed_forward) + norms * norm
 
     def flops_per_token(self, length: int) -> float:
-        """Floating-point operations of training on one token of a sequence of `length`, forward and backward.
+        """Estimate the floating-point operations of training on one token of a sequence of this length.
 
-        6 N + 12 L D T (Chowdhery et al. 2022, PaLM, appendix B; Kaplan et al. 2020, section 2.1), with D the width of
-        all heads together, and N the parameters
-        less those that are only looked up (positions, and the token table where the read-out is its own matrix).
-        Attention is counted in full, without what causality and `window` spare, and `remat` is not counted.
+        Forward and backward, 6 N + 12 L D T (Chowdhery et al. 2022, PaLM, appendix B; Kaplan et al. 2020, section 2.1),
+        with D the width of all heads together. N counts the parameters without those that are only looked up
+        (positions, and the token table if it is not tied). Attention is counted in full, whatever causality and
+        `window` save, and `remat` is not counted.
         """
         looked_up = (0 if self.tied else self.vocab) + (self.context if self.positions == "learned" else 0)
         matrices = self.parameter_count() - looked_up * self.width
         return 6.0 * matrices + 12.0 * self.depth * self.heads * self._head_width * length
-
-
-def _nearest_multiple(value: int, of: int) -> int:
-    return max(1, round(value / of)) * of

@@ -1,4 +1,4 @@
-"""Published shapes of GPT."""
+"""Published sizes of GPT."""
 
 from jaxlm.models.gpt import GPT
 

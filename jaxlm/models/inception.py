@@ -13,6 +13,7 @@ from jaxlm.errors import BadInput
 from jaxlm.nn.conv import Conv, max_pool, mean_pool
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.image_norm import ImageNorm
+from jaxlm.nn.linear import Dense, wide
 from jaxlm.nn.module import Module
 
 LEAST = 75  # the smallest height and width of which the poolings leave something
@@ -22,16 +23,22 @@ Unit = tuple[int, tuple[int, int]]  # channels in multiples of the model's width
 
 
 class Inception(Module):
-    """Images [B, H, W, channels], normalised, at least 75 x 75 and 299 x 299 in the paper, to logits [B, classes].
+    """Classify images with Inception-v3: [B, H, W, channels], normalised, at least 75 x 75, to logits [B, classes].
 
-    The layers are those of the weights in wide use (torchvision's `inception_v3`), so the counts agree: every
-    convolution has batch normalisation with an epsilon of 0.001, and the averages within blocks count the padding.
-    The auxiliary classifier of section 4 is left out: it regularised, and a model here has one output.
-    width: every number of channels is a multiple of it; 16 in the paper.
-    grid_35, grid_17, grid_8: the blocks at 35 x 35, by the channels of the pooled branch; those at 17 x 17, by the
-      channels within the factored branches (figure 6), both in multiples of `width`; and how many at 8 x 8 (figure 7).
-    norm, axis_name: see `ImageNorm`.
-    dropout: rate before the last layer, in training; then an rng named "dropout" is needed.
+    The paper has images of 299 x 299. The layers are those of torchvision's `inception_v3`, so the parameter counts
+    agree: every convolution has batch normalisation with an epsilon of 0.001, and the averages within blocks count the
+    padding. The auxiliary classifier of section 4 is left out: it is a regulariser, and a model here has one output.
+
+    Attributes:
+        classes: number of classes.
+        width: every number of channels is a multiple of it; 16 in the paper.
+        grid_35: for each block at 35 x 35, the channels of the pooled branch, in multiples of `width`.
+        grid_17: for each block at 17 x 17, the channels within the factored branches (figure 6), in multiples of
+            `width`.
+        grid_8: number of blocks at 8 x 8 (figure 7).
+        norm: see `ImageNorm`.
+        dropout: rate before the last layer in training; it needs an rng named "dropout".
+        axis_name: see `ImageNorm`.
     """
 
     classes: int
@@ -43,12 +50,14 @@ class Inception(Module):
     dropout: float = 0.5
     axis_name: str | None = None
 
+    hyperparameters = ("dropout",)
+
     @nn.compact
     def __call__(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
-        """Logits of each class.
+        """Return the logits of each class.
 
         Raises:
-          BadInput: on images of which the strides leave nothing.
+            BadInput: images too small for the strides.
         """
         height, width = image_BHWC.shape[1:3]
         if min(height, width) < LEAST:
@@ -69,7 +78,7 @@ class Inception(Module):
         for number in range(self.grid_8):
             x_BHWC = self._block_8(x_BHWC, f"grid_8_{number}", train)
         x_BC = Dropout(self.dropout, deterministic=not train)(mean_pool(x_BHWC))
-        return nn.Dense(self.classes, name="head")(x_BC)
+        return Dense(self.classes, name="head")(x_BC)
 
     def _unit(
         self,
@@ -81,13 +90,13 @@ class Inception(Module):
         stride: int = 1,
         valid: bool = False,
     ) -> jax.Array:
-        """Convolution, norm, ReLU; `valid` is without padding, which else keeps the size at stride 1."""
+        """Apply convolution, norm and ReLU; `valid` leaves out the padding that keeps the size at stride 1."""
         padding = VALID if valid else None
         x_BHWC = Conv(multiple * self.width, kernel, stride, padding, name=f"{name}_conv")(x_BHWC)
         return nn.relu(ImageNorm(self.norm, self.axis_name, eps=1e-3, name=f"{name}_norm")(x_BHWC, train=train))
 
     def _branch(self, x_BHWC: jax.Array, name: str, train: bool, *units: Unit, shrink: bool = False) -> jax.Array:
-        """Units one after the other; the last one halves the size where `shrink`."""
+        """Apply units one after the other; with `shrink` the last one halves the size."""
         for number, (multiple, kernel) in enumerate(units, 1):
             last = shrink and number == len(units)
             stride = 2 if last else 1
@@ -95,7 +104,7 @@ class Inception(Module):
         return x_BHWC
 
     def _block_35(self, x_BHWC: jax.Array, name: str, pooled: int, train: bool) -> jax.Array:
-        """Figure 5, with a 5x5 where it draws the lone 3x3, as the published weights have it."""
+        """Apply the block of figure 5, with a 5x5 in place of the single 3x3, as the published weights have it."""
         return _join(
             self._branch(x_BHWC, f"{name}_1x1", train, (4, (1, 1))),
             self._branch(x_BHWC, f"{name}_5x5", train, (3, (1, 1)), (4, (5, 5))),
@@ -104,7 +113,7 @@ class Inception(Module):
         )
 
     def _shrink_35(self, x_BHWC: jax.Array, name: str, train: bool) -> jax.Array:
-        """Figure 10: convolutions and a pooling side by side, so that neither loses what the other keeps."""
+        """Halve the size as in figure 10: convolutions and a pooling in parallel."""
         return _join(
             self._branch(x_BHWC, f"{name}_one", train, (24, (3, 3)), shrink=True),
             self._branch(x_BHWC, f"{name}_two", train, (4, (1, 1)), (6, (3, 3)), (6, (3, 3)), shrink=True),
@@ -112,7 +121,7 @@ class Inception(Module):
         )
 
     def _block_17(self, x_BHWC: jax.Array, name: str, inner: int, train: bool) -> jax.Array:
-        """Figure 6: 7x7 convolutions factored into 1x7 and 7x1."""
+        """Apply the block of figure 6: 7x7 convolutions factored into 1x7 and 7x1."""
         point, row, column = (inner, (1, 1)), (inner, (1, 7)), (inner, (7, 1))
         return _join(
             self._branch(x_BHWC, f"{name}_1x1", train, (12, (1, 1))),
@@ -122,7 +131,7 @@ class Inception(Module):
         )
 
     def _shrink_17(self, x_BHWC: jax.Array, name: str, train: bool) -> jax.Array:
-        """As `_shrink_35`, with a factored 7x7 before the second 3x3."""
+        """Halve the size as `_shrink_35` does, with a factored 7x7 before the second 3x3."""
         wide = ((12, (1, 1)), (12, (1, 7)), (12, (7, 1)), (12, (3, 3)))
         return _join(
             self._branch(x_BHWC, f"{name}_3x3", train, (12, (1, 1)), (20, (3, 3)), shrink=True),
@@ -131,7 +140,7 @@ class Inception(Module):
         )
 
     def _block_8(self, x_BHWC: jax.Array, name: str, train: bool) -> jax.Array:
-        """Figure 7: two branches end in a 1x3 and a 3x1 side by side."""
+        """Apply the block of figure 7: two branches end in a 1x3 and a 3x1 in parallel."""
         one = self._branch(x_BHWC, f"{name}_one", train, (24, (1, 1)))
         two = self._branch(x_BHWC, f"{name}_two", train, (28, (1, 1)), (24, (3, 3)))
         return _join(
@@ -145,8 +154,8 @@ class Inception(Module):
 
 
 def _mean_of_nine(x_BHWC: jax.Array) -> jax.Array:
-    """The mean of each 3x3 window, with zeros around the image."""
-    return nn.avg_pool(x_BHWC, (3, 3), padding=((1, 1), (1, 1)))
+    """Average each 3x3 window, with zeros around the image, in float32."""
+    return nn.avg_pool(wide(x_BHWC), (3, 3), padding=((1, 1), (1, 1))).astype(x_BHWC.dtype)
 
 
 def _join(*branches_BHWC: jax.Array) -> jax.Array:

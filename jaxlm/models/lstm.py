@@ -1,14 +1,13 @@
-"""Bidirectional long short-term memory as an encoder of text; a `Classifier` on it is the classic text classifier.
+"""A bidirectional LSTM as an encoder of text; with `Classifier` it is the classic text classifier.
 
-B batch, T tokens, D width of the embedding, H width of the state, a direction.
+B batch, T tokens, D width of the embedding, H width of the state in one direction.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlm.errors import BadInput
-from jaxlm.nn.dropout import Dropout, check_rate
+from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.embed import Embed
 from jaxlm.nn.module import Module
 from jaxlm.nn.recurrent import LSTMLayer
@@ -17,11 +16,15 @@ EMBED_STD = 0.1
 
 
 class LSTM(Module):
-    """Token vectors and layers of LSTM in both directions (Graves & Schmidhuber 2005).
+    """Token embeddings and LSTM layers in both directions (Graves & Schmidhuber 2005).
 
-    vocab: tokens.    width: of their vectors.    hidden: width of the state of each direction, by default `width`.
-    depth: layers.    both: whether a layer also reads backwards; its states are then joined, 2 * hidden.
-    dropout: rate on the input of every layer, in training; then an rng named "dropout" is needed.
+    Attributes:
+        vocab: number of tokens.
+        width: width of the token vectors.
+        hidden: width of the state of each direction; None: `width`.
+        depth: number of layers.
+        both: run each layer backwards as well and concatenate the states, 2 * hidden.
+        dropout: rate on the input of every layer in training; it needs an rng named "dropout".
     """
 
     vocab: int
@@ -31,15 +34,22 @@ class LSTM(Module):
     both: bool = True
     dropout: float = 0.0
 
+    hyperparameters = ("dropout",)
+
     @nn.compact
     def encode(self, tokens_BT: jax.Array, *, segments: jax.Array | None = None, train: bool = False) -> jax.Array:
-        """States [B, T, H] or [B, T, 2 H] of int32 tokens, in the parameters' dtype.
+        """Encode tokens into states, [B, T, H] or [B, T, 2 H], in the parameters' dtype.
 
-        segments: int32 [B, T]; a run of equal numbers is a text, which knows nothing of its neighbours, and 0 is
-          padding, where the states have no meaning. More padding changes no bit of the others.
+        Law: more padding changes no bit of the states of real tokens.
+
+        Args:
+            tokens_BT: int32.
+            segments: int32 [B, T]; a run of equal numbers is a text of its own, and 0 is padding, where the states are
+                meaningless. None: each row is one text.
+            train: apply dropout.
 
         Raises:
-          BadInput: on fields that are out of their range.
+            BadInput: fields out of their range.
         """
         self.validate()
         segments = jnp.ones_like(tokens_BT) if segments is None else segments
@@ -56,13 +66,5 @@ class LSTM(Module):
         return x_BTD
 
     def __call__(self, tokens_BT: jax.Array, *, segments: jax.Array | None = None, train: bool = False) -> jax.Array:
-        """The same as `encode`."""
+        """Return the output of `encode`."""
         return self.encode(tokens_BT, segments=segments, train=train)
-
-    def validate(self) -> None:
-        """Check the fields; raises BadInput."""
-        for name in ("vocab", "width", "hidden", "depth"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise BadInput(f"model.{name} is {value}: it must be at least 1")
-        check_rate(self.dropout)

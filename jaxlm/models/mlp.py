@@ -1,4 +1,4 @@
-"""A multi-layer perceptron on images: the baseline that knows nothing of places.
+"""A multi-layer perceptron on images, the baseline without any notion of neighbouring pixels.
 
 B batch, H height, W width, C channels, F features.
 """
@@ -7,16 +7,20 @@ import flax.linen as nn
 import jax
 
 from jaxlm.nn.dropout import Dropout
+from jaxlm.nn.linear import Dense
 from jaxlm.nn.module import Module
 
 
 class MLP(Module):
-    """Images [B, H, W, C], normalised and of one size, to logits [B, classes].
+    """Classify images with a multi-layer perceptron: [B, H, W, C], normalised and of one size, to logits [B, classes].
 
-    hidden: the width of each hidden layer; a layer is affine, a ReLU, and dropout.
-    dropout: rate, in training; then an rng named "dropout" is needed.
-    axis_name: not used: here so that every image model is placed the same way.
     The hidden kernels are drawn from N(0, 2 / fan_in), truncated (He et al. 2015, arXiv:1502.01852, equation 10).
+
+    Attributes:
+        classes: number of classes.
+        hidden: width of each hidden layer; a layer is affine, a ReLU, and dropout.
+        dropout: rate in training; it needs an rng named "dropout".
+        axis_name: not used; every image model has it, so that all are placed the same way.
     """
 
     classes: int
@@ -24,11 +28,13 @@ class MLP(Module):
     dropout: float = 0.0
     axis_name: str | None = None
 
+    hyperparameters = ("dropout",)
+
     @nn.compact
     def __call__(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
-        """Logits of each class."""
+        """Return the logits of each class."""
         x_BF = image_BHWC.reshape(len(image_BHWC), -1)
         for number, width in enumerate(self.hidden):
-            layer = nn.Dense(width, kernel_init=nn.initializers.he_normal(), name=f"hidden_{number}")
+            layer = Dense(width, kernel_init=nn.initializers.he_normal(), name=f"hidden_{number}")
             x_BF = Dropout(self.dropout, deterministic=not train)(nn.relu(layer(x_BF)))
-        return nn.Dense(self.classes, name="head")(x_BF)
+        return Dense(self.classes, name="head")(x_BF)

@@ -13,21 +13,26 @@ import jax.numpy as jnp
 from jaxlm.errors import BadInput
 from jaxlm.nn.conv import Conv, max_pool, mean_pool
 from jaxlm.nn.image_norm import ImageNorm
+from jaxlm.nn.linear import Dense
 from jaxlm.nn.module import Module
 
 
 class ResNet(Module):
-    """Images [B, H, W, channels], normalised, to logits [B, classes].
+    """Classify images with a residual network: [B, H, W, channels], normalised, to logits [B, classes].
 
-    stages: blocks in each stage; every stage but the first halves height and width and doubles the channels.
-    block: "basic", two 3x3 convolutions, or "bottleneck", 1x1, 3x3 and 1x1 to four times the width, with the stride in
-      the 3x3 (version 1.5).
-    stem: "photo", 7x7 at stride 2 and a pooling, or "small", one 3x3 for images like CIFAR's.
-    shortcut: where the shape changes: "projection", a 1x1 convolution (option B), or "pad", the strided input with
-      zero channels on both sides (option A, section 3.3).
-    zero_residual: start the last scale of each block at zero, so that a block starts as the identity (Goyal et al.
-      2017, arXiv:1706.02677, section 5.1).
-    axis_name: see `ImageNorm`.
+    Attributes:
+        classes: number of classes.
+        stages: blocks in each stage; every stage but the first halves height and width and doubles the channels.
+        block: "basic", two 3x3 convolutions, or "bottleneck", 1x1, 3x3 and 1x1 to four times the width, with the stride
+            in the 3x3 (version 1.5).
+        width: channels of the first stage.
+        stem: "photo", 7x7 at stride 2 and a pooling, or "small", one 3x3 for images like CIFAR's.
+        shortcut: where the shape changes: "projection", a 1x1 convolution (option B), or "pad", the strided input with
+            zero channels on both sides (option A, section 3.3).
+        norm: see `ImageNorm`.
+        zero_residual: start the last scale of each block at zero, so that a block starts as the identity (Goyal et al.
+            2017, arXiv:1706.02677, section 5.1).
+        axis_name: see `ImageNorm`.
     """
 
     classes: int
@@ -42,7 +47,7 @@ class ResNet(Module):
 
     @nn.compact
     def __call__(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
-        """Logits of each class."""
+        """Return the logits of each class."""
         self.validate()
         norm = partial(ImageNorm, self.norm, self.axis_name)
         kernel, stride = ((7, 7), 2) if self.stem == "photo" else ((3, 3), 1)
@@ -57,23 +62,21 @@ class ResNet(Module):
                 stride = 2 if stage and not number else 1
                 name = f"stage_{stage}_block_{number}"
                 x_BHWC = block(self.width * 2**stage, stride, name=name)(x_BHWC, train=train)
-        return nn.Dense(self.classes, name="head")(mean_pool(x_BHWC))
+        return Dense(self.classes, name="head")(mean_pool(x_BHWC))
 
     def validate(self) -> None:
         """Check the fields.
 
         Raises:
-          BadInput: one line that names the field and the mend.
+            BadInput: one line that names the field and how to fix it.
         """
-        if not self.stages or min(self.stages) < 1:
-            raise BadInput(f"model.stages is {self.stages}: give the number of blocks, at least 1, of at least 1 stage")
-        for name in ("classes", "width"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"model.{name} is {getattr(self, name)}: it must be at least 1")
+        super().validate()
+        if not self.stages:
+            raise BadInput("model.stages is empty: give the number of blocks of at least 1 stage")
 
 
 class Basic(Module):
-    """Two 3x3 convolutions and the way around them (figure 5, left)."""
+    """A basic residual block: two 3x3 convolutions and a shortcut (figure 5, left)."""
 
     width: int
     stride: int
@@ -83,7 +86,7 @@ class Basic(Module):
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, *, train: bool) -> jax.Array:
-        """The block."""
+        """Apply the block."""
         y_BHWC = Conv(self.width, stride=self.stride, name="conv_1")(x_BHWC)
         y_BHWC = nn.relu(self.norm(name="norm_1")(y_BHWC, train=train))
         y_BHWC = Conv(self.width, name="conv_2")(y_BHWC)
@@ -92,7 +95,7 @@ class Basic(Module):
 
 
 class Bottleneck(Module):
-    """A 3x3 convolution between two 1x1 ones, and the way around them (figure 5, right)."""
+    """A bottleneck residual block: a 3x3 convolution between two 1x1 ones and a shortcut (figure 5, right)."""
 
     width: int
     stride: int
@@ -102,7 +105,7 @@ class Bottleneck(Module):
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, *, train: bool) -> jax.Array:
-        """The block."""
+        """Apply the block."""
         y_BHWC = Conv(self.width, (1, 1), name="conv_1")(x_BHWC)
         y_BHWC = nn.relu(self.norm(name="norm_1")(y_BHWC, train=train))
         y_BHWC = Conv(self.width, stride=self.stride, name="conv_2")(y_BHWC)
@@ -113,7 +116,7 @@ class Bottleneck(Module):
 
 
 def around(block: Basic | Bottleneck, x_BHWC: jax.Array, features: int, train: bool) -> jax.Array:
-    """The input of a block in the shape of its output."""
+    """Return the shortcut of a block: its input in the shape of its output."""
     surplus = features - x_BHWC.shape[-1]
     if block.stride == 1 and not surplus:
         return x_BHWC

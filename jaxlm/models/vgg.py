@@ -1,4 +1,4 @@
-"""VGG (Simonyan and Zisserman 2015, arXiv:1409.1556): 3x3 convolutions and poolings, and nothing else.
+"""VGG (Simonyan and Zisserman 2015, arXiv:1409.1556): 3x3 convolutions and poolings.
 
 B batch, H height, W width, C channels, F features, P and Q the rows and columns that are left after pooling.
 """
@@ -15,22 +15,27 @@ from jaxlm.errors import BadInput
 from jaxlm.nn.conv import Conv, max_pool, mean_pool
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.image_norm import ImageNorm
+from jaxlm.nn.linear import Dense
 from jaxlm.nn.module import Module
 
 GRID = 7  # rows and columns in front of the large classifier
 
 
 class VGG(Module):
-    """Images [B, H, W, channels], normalised, to logits [B, classes] (table 1).
+    """Classify images with a VGG network: [B, H, W, channels], normalised, to logits [B, classes] (table 1).
 
-    stages: the channels of each 3x3 convolution, stage by stage; a 2x2 max-pooling ends each stage.
-    norm: after each convolution, see `ImageNorm`; the paper has "none". The convolutions always have their bias, as the
-      published weights do; with "batch" it has no effect.
-    classifier: "large", the paper's two layers of `hidden` before the last one, on a grid of 7 x 7 (what 224 x 224
-      leaves; other sizes are averaged to it), or "small", the mean over all places and the last layer.
-    dropout: rate, in training, after each layer of `hidden`, or before the last layer of the small classifier.
-    axis_name: see `ImageNorm`.
-    The kernels start as He et al. 2015 have it, with which the deep ones train without a norm.
+    The kernels start as in He et al. 2015, with which the deep ones train without a norm.
+
+    Attributes:
+        classes: number of classes.
+        stages: channels of each 3x3 convolution, stage by stage; a 2x2 max-pooling ends each stage.
+        norm: after each convolution, see `ImageNorm`; the paper has "none". The convolutions always have a bias, as the
+            published weights do; with "batch" it has no effect.
+        classifier: "large", the paper's two layers of `hidden` before the last one, on a grid of 7 x 7 (from images of
+            224 x 224; other sizes are averaged to it), or "small", the mean over all pixels and the last layer.
+        hidden: width of the layers of the large classifier.
+        dropout: rate in training after each layer of `hidden`, or before the last layer of the small classifier.
+        axis_name: see `ImageNorm`.
     """
 
     classes: int
@@ -41,12 +46,14 @@ class VGG(Module):
     dropout: float = 0.5
     axis_name: str | None = None
 
+    hyperparameters = ("dropout",)
+
     @nn.compact
     def __call__(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
-        """Logits of each class.
+        """Return the logits of each class.
 
         Raises:
-          BadInput: where the poolings leave nothing of the image.
+            BadInput: images too small for the number of poolings.
         """
         least, (height, width) = 2 ** len(self.stages), image_BHWC.shape[1:3]
         if min(height, width) < least:
@@ -60,22 +67,22 @@ class VGG(Module):
                     x_BHWC = ImageNorm(self.norm, self.axis_name, name=name.format("norm"))(x_BHWC, train=train)
                 x_BHWC = nn.relu(x_BHWC)
             x_BHWC = max_pool(x_BHWC, 2, 2)
-        return nn.Dense(self.classes, name="head")(self._features(x_BHWC, train))
+        return Dense(self.classes, name="head")(self._features(x_BHWC, train))
 
     def _features(self, x_BHWC: jax.Array, train: bool) -> jax.Array:
-        """What the last layer sees, [B, F]."""
+        """Compute the input of the last layer, [B, F]."""
         drop = Dropout(self.dropout, deterministic=not train, name="drop")
         if self.classifier == "small":
             return drop(mean_pool(x_BHWC))
         x_BF = mean_pool_to(x_BHWC, GRID).reshape(len(x_BHWC), -1)
         for number in (1, 2):
-            layer = nn.Dense(self.hidden, kernel_init=nn.initializers.he_normal(), name=f"hidden_{number}")
+            layer = Dense(self.hidden, kernel_init=nn.initializers.he_normal(), name=f"hidden_{number}")
             x_BF = drop(nn.relu(layer(x_BF)))
         return x_BF
 
 
 def mean_pool_to(x_BHWC: jax.Array, size: int) -> jax.Array:
-    """Means over a grid of windows, [B, size, size, C]: PyTorch's AdaptiveAvgPool2d, computed in float32.
+    """Average over a grid of windows, [B, size, size, C], as PyTorch's AdaptiveAvgPool2d does; computed in float32.
 
     Windows overlap where `size` does not divide the input's size, and repeat where it is larger.
     """
@@ -87,7 +94,7 @@ def mean_pool_to(x_BHWC: jax.Array, size: int) -> jax.Array:
 
 
 def _windows(length: int, count: int) -> np.ndarray:
-    """The weights with which `count` windows average over `length` places, [count, length]."""
+    """Return the weights with which `count` windows average over `length` pixels, [count, length]."""
     weights = np.zeros((count, length), np.float32)
     for window in range(count):
         start, end = window * length // count, -(-(window + 1) * length // count)

@@ -14,7 +14,7 @@ from jaxlm.errors import BadInput
 from jaxlm.nn.attention import Attention
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.feed_forward import FeedForward
-from jaxlm.nn.linear import dense
+from jaxlm.nn.linear import Dense, broadcast, dense
 from jaxlm.nn.module import Module
 from jaxlm.nn.norm import LayerNorm
 from jaxlm.nn.position import LearnedPositions
@@ -34,7 +34,7 @@ class Block(Module):
 
     @nn.compact
     def __call__(self, x_BTD: jax.Array) -> jax.Array:
-        """The layer, [B, T, D]."""
+        """Apply the layer, [B, T, D]."""
         drop = Dropout(self.dropout, deterministic=not self.train, name="drop")
         attention = Attention(
             self.heads, self.heads, self.depth, causal=False, qkv_bias=self.qkv_bias, name="attention"
@@ -46,21 +46,26 @@ class Block(Module):
 
 
 class ViT(Module):
-    """Images [B, H, W, channels], normalised, to logits [B, classes].
+    """Classify images with a vision transformer: [B, H, W, channels], normalised, to logits [B, classes].
 
-    classes: 0 is no read-out: the pooled vector itself, [B, D], as pretrained encoders give it.
-    patch: side of the square patches that become tokens; it divides height and width, which need not be equal.
-    image: height, width and channels of the images, which the learned positions belong to; None: those of the images
-      that the parameters were made with.
-    depth, width, heads: layers, width of the residual stream, attention heads.
-    hidden: width of the feed-forward network, by default 4 * width.
-    pool: what the last layer sees: "token", a learned class token (equation 4), or "mean", the mean of all patches.
-    representation: tanh of an affine map to the same width between pooling and read-out (section 3.1, pre-training).
-    activation: see `FeedForward`.    qkv_bias: a bias in queries, keys and values.
-    dropout: rate on the embeddings and on both residual branches, in training; then an rng named "dropout" is needed.
-    remat: recompute each layer in the backward pass.
-    axis_name: not used: here so that every image model is placed the same way.
-    Kernels start as in GPT-2 (`jaxlm.nn.linear`), but for the embedding of patches: N(0, 1 / fan_in), truncated.
+    Kernels start as in GPT-2 (`jaxlm.nn.linear`), except for the patch embedding: N(0, 1 / fan_in), truncated.
+
+    Attributes:
+        classes: number of classes; 0 returns the pooled vector itself, [B, D], as pretrained encoders give it.
+        patch: side of the square patches that become tokens; it divides height and width, which may differ.
+        depth: number of layers.
+        width: width of the residual stream.
+        heads: attention heads.
+        hidden: width of the feed-forward network; None: 4 * width.
+        pool: input of the last layer: "token", a learned class token (equation 4), or "mean", the mean of all patches.
+        dropout: rate on the embeddings and on both residual branches in training; it needs an rng named "dropout".
+        remat: recompute each layer in the backward pass.
+        eps: of the norms.
+        representation: add an affine map and tanh between pooling and last layer (section 3.1, pre-training).
+        activation: see `FeedForward`.
+        qkv_bias: add a bias to queries, keys and values.
+        image: height, width and channels for which the learned positions are made; None: those of the first images.
+        axis_name: not used; every image model has it, so that all are placed the same way.
     """
 
     classes: int
@@ -79,15 +84,18 @@ class ViT(Module):
     image: tuple[int, int, int] | None = None
     axis_name: str | None = None
 
+    hyperparameters = ("dropout",)
+    may_be_zero = ("classes",)
+
     def setup(self) -> None:
-        """Declare what stands between pooling and logits."""
+        """Create the layers between pooling and logits."""
         if self.representation:
             self.pre_head = dense(self.width, bias=True, name="pre_head")
         if self.classes:
             self.head = dense(self.classes, bias=True, name="head")
 
     def __call__(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
-        """Logits of each class; raises as `encode` does."""
+        """Return the logits of each class; raises as `encode` does."""
         x_BTD = self.encode(image_BHWC, train=train)
         x_BD = x_BTD[:, 0] if self.pool == "token" else x_BTD.mean(1)
         x_BD = jnp.tanh(self.pre_head(x_BD)) if self.representation else x_BD
@@ -95,22 +103,23 @@ class ViT(Module):
 
     @nn.compact
     def encode(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
-        """Vectors of the class token, where there is one, and of each patch, [B, T, D], after the last norm.
+        """Encode images into vectors of the class token (if any) and of each patch, [B, T, D], after the last norm.
 
         Raises:
-          BadInput: fields that contradict each other, or images of another shape than `image`, or that the patch
-            does not divide.
+            BadInput: fields that contradict each other, images of another shape than `image`, or images that the patch
+                does not divide.
         """
         self.validate()
         if self.image is not None and image_BHWC.shape[1:] != self.image:
             raise BadInput(f"images of {image_BHWC.shape[1:]} are not of model.image {self.image}: make them so")
-        x_BTD = nn.Dense(self.width, name="patch_embed")(patches(image_BHWC, self.patch))
+        x_BTD = Dense(self.width, name="patch_embed")(patches(image_BHWC, self.patch))
         if self.pool == "token":
-            token_11D = self.param("token", nn.initializers.zeros, (1, 1, self.width)).astype(x_BTD.dtype)
-            token_B1D = jnp.broadcast_to(token_11D, (len(x_BTD), 1, self.width))
+            token_11D = self.param("token", nn.initializers.zeros, (1, 1, self.width), jnp.float32).astype(x_BTD.dtype)
+            token_B1D = broadcast(token_11D, (len(x_BTD), 1, self.width))
             x_BTD = jnp.concatenate([token_B1D, x_BTD], axis=1)
         tokens = x_BTD.shape[1]
-        x_BTD = x_BTD + LearnedPositions(tokens, self.width, name="position_embed")(None, tokens)
+        position_1TD = LearnedPositions(tokens, self.width, name="position_embed")(None, tokens)
+        x_BTD = x_BTD + broadcast(position_1TD, x_BTD.shape)
         x_BTD = Dropout(self.dropout, deterministic=not train, name="drop")(x_BTD)
         for layer in range(self.depth):
             x_BTD = self._block(f"block_{layer}", train)(x_BTD)
@@ -120,12 +129,9 @@ class ViT(Module):
         """Check the fields against each other.
 
         Raises:
-          BadInput: one line that names the fields and the mend.
+            BadInput: one line that names the fields and how to fix them.
         """
-        for name in ("patch", "depth", "width", "heads", "hidden"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise BadInput(f"model.{name} is {value}: it must be at least 1")
+        super().validate()
         if self.width % self.heads:
             raise BadInput(f"model.heads {self.heads} does not divide model.width {self.width}: change one of the two")
 
@@ -148,7 +154,7 @@ def patches(image_BHWC: jax.Array, patch: int) -> jax.Array:
     """Cut images into patches, row by row from the top left, and flatten each: [B, T, P * P * C].
 
     Raises:
-      BadInput: where the patch does not divide height and width.
+        BadInput: the patch does not divide height and width.
     """
     batch, height, width, channels = image_BHWC.shape
     if height % patch or width % patch:

@@ -1,1 +1,1 @@
-"""Layers: Linen modules and the pure functions that they are made of."""
+"""Layers: Linen modules and the pure functions they are made of."""

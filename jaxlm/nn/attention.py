@@ -1,4 +1,4 @@
-"""Multi-head and grouped-query attention, its masks and its cache.
+"""Multi-head and grouped-query attention, attention masks and the key-value cache.
 
 B batch, T queries, S keys, N query heads, K key and value heads, H head width, D model width, L layers.
 """
@@ -11,14 +11,20 @@ import jax.numpy as jnp
 
 from jaxlm.nn.linear import dense, residual_std
 from jaxlm.nn.module import Module
-from jaxlm.nn.position import Rotation, rotate
+from jaxlm.nn.position import Rotation, apply_rotary
 
 
 class Cache(NamedTuple):
-    """Keys and values of the tokens seen so far, for all layers, and where they stand.
+    """The keys and values of all earlier tokens, for all layers of a decoder.
 
-    Slots filled .. S-1 are free. Row b's tokens begin at slot start[b] (prompts are padded on the left), so a token's
-    position is its slot minus start[b].
+    Row b's tokens begin at slot start[b], because prompts are padded on the left. A token's position is its slot minus
+    start[b].
+
+    Attributes:
+        keys: [L, B, S, K, H]; slots from `filled` on are free.
+        values: [L, B, S, K, H].
+        filled: int32 scalar, the number of slots in use.
+        start: int32 [B], the number of padding slots of each row.
     """
 
     keys: jax.Array  # [L, B, S, K, H]
@@ -27,14 +33,15 @@ class Cache(NamedTuple):
     start: jax.Array  # int32 [B]
 
     def positions(self, tokens: int) -> jax.Array:
-        """Positions of the next `tokens` tokens, int32 [B, T]; 0 on the padding."""
+        """Return the positions of the next `tokens` tokens, int32 [B, T]; 0 on the padding."""
         slots_T = self.filled + jnp.arange(tokens, dtype=jnp.int32)
         return jnp.maximum(slots_T[None] - self.start[:, None], 0)
 
     def mask(self, tokens: int, window: int | None = None) -> jax.Array:
-        """Which slots the next `tokens` tokens may look at, bool [B, 1, T, S]: not the padding, not the future.
+        """Return the attention mask of the next `tokens` tokens, bool [B, 1, T, S].
 
-        With a window only the last `window` of these.
+        A token attends to itself and to earlier tokens, not to padding; with a `window`, only to the last `window` of
+        these.
         """
         slots_S = jnp.arange(self.keys.shape[2], dtype=jnp.int32)
         past_TS = _within(self.filled + jnp.arange(tokens, dtype=jnp.int32), slots_S, window)
@@ -42,28 +49,39 @@ class Cache(NamedTuple):
         return past_TS[None, None] & real_BS[:, None, None]
 
     def write(self, layer: int | jax.Array, key_BTKH: jax.Array, value_BTKH: jax.Array) -> "Cache":
-        """The cache with one layer's next tokens filled in; `filled` moves only once all layers have written."""
-        at = (layer, 0, self.filled, 0, 0)
+        """Return the cache with the next tokens' keys and values of one layer.
+
+        `filled` does not change here: it moves once, after all layers have written.
+        """
+        at = [jnp.asarray(index, jnp.int32) for index in (layer, 0, self.filled, 0, 0)]  # of one type with 64 bits too
         keys = jax.lax.dynamic_update_slice(self.keys, key_BTKH[None].astype(self.keys.dtype), at)
         values = jax.lax.dynamic_update_slice(self.values, value_BTKH[None].astype(self.values.dtype), at)
         return self._replace(keys=keys, values=values)
 
 
 def window_mask(length: int, window: int) -> jax.Array:
-    """Attention to a token itself and to the `window` - 1 before it: bool [1, 1, T, T] (Jiang et al. 2023, Mistral)."""
+    """Return the mask of sliding-window attention, bool [1, 1, T, T] (Jiang et al. 2023, Mistral).
+
+    A token attends to itself and to the `window` - 1 tokens before it.
+    """
     index_T = jnp.arange(length, dtype=jnp.int32)
     return _within(index_T, index_T, window)[None, None]
 
 
 def _within(query_T: jax.Array, key_S: jax.Array, window: int | None) -> jax.Array:
-    """Whether a key is at a query's place or before it, and less than `window` before it: bool [T, S]."""
+    """Return whether a key is at a query's place or less than `window` before it, bool [T, S]."""
     distance_TS = query_T[:, None] - key_S[None]
     past_TS = distance_TS >= 0
     return past_TS if window is None else past_TS & (distance_TS < window)
 
 
 def segment_mask(segments_BT: jax.Array, *, causal: bool = True) -> jax.Array:
-    """Attention within equal segments, to earlier tokens or to all: bool [B, 1, T, T] from int32 segment numbers."""
+    """Return the mask of attention within segments of a packed row, bool [B, 1, T, T].
+
+    Args:
+        segments_BT: int32 segment numbers; a token attends to tokens of the same number.
+        causal: only to earlier ones and itself.
+    """
     same_B1TT = (segments_BT[:, :, None] == segments_BT[:, None, :])[:, None]
     return jnp.tril(same_B1TT) if causal else same_B1TT
 
@@ -78,11 +96,21 @@ def attend(
     bias_1NTS: jax.Array | None = None,
     scale: float | None = None,
 ) -> jax.Array:
-    """softmax(Q K' / sqrt(H)) V per head, [B, T, N, H] (Vaswani et al. 2017, equation 1); softmax in float32.
+    """Compute scaled dot-product attention, softmax(Q K' / sqrt(H)) V for each head (Vaswani et al. 2017, equation 1).
 
-    N must be a multiple of K; each key head serves N/K neighbouring query heads (Ainslie et al. 2023). Where
-    `mask_B1TS` is None, attention is causal, or else to all keys; a mask must bring its own causality. `bias_1NTS` is
-    added before the softmax, and `scale` takes the place of 1 / sqrt(H).
+    The softmax is computed in float32. On NVIDIA GPUs, cuDNN's fused kernel is used where it applies.
+
+    Args:
+        query_BTNH: N must be a multiple of K; each key head serves N/K neighbouring query heads (Ainslie et al. 2023).
+        key_BSKH: the keys.
+        value_BSKH: the values.
+        mask_B1TS: bool, True where a query may attend to a key. It replaces `causal`.
+        causal: without a mask, attend only to earlier keys and the query's own.
+        bias_1NTS: added to the scores before the softmax.
+        scale: replaces 1 / sqrt(H).
+
+    Returns:
+        [B, T, N, H].
     """
     return jax.nn.dot_product_attention(
         query_BTNH,
@@ -97,12 +125,19 @@ def attend(
 
 
 class Attention(Module):
-    """Self-attention: one fused projection to queries, keys and values, attention, one projection back.
+    """Multi-head self-attention with a fused projection to queries, keys and values.
 
-    `kv_heads` equal to `heads` is multi-head attention, fewer is grouped-query, 1 is multi-query. The fused kernel
-    [D, (N + 2K) H] holds the queries first, then keys, then values. `depth` is the model's number of layers. A token
-    sees the earlier ones and itself, or all where `causal` is off; a mask replaces both. `qkv_bias` None is as `bias`;
-    `head_width` None is D / N.
+    The fused kernel [D, (N + 2K) H] holds the queries first, then the keys, then the values.
+
+    Attributes:
+        heads: number of query heads.
+        kv_heads: key and value heads: `heads` is multi-head attention, fewer is grouped-query, 1 is multi-query
+            attention.
+        depth: number of layers of the model, for the initialisation of the output kernel.
+        bias: add a bias in the projections.
+        causal: attend to earlier tokens only; a mask given in the call replaces this.
+        qkv_bias: the bias of the fused projection; None: as `bias`.
+        head_width: width of a head; None: D / N.
     """
 
     heads: int
@@ -123,7 +158,18 @@ class Attention(Module):
         cache: Cache | None = None,
         layer: int | jax.Array = 0,
     ) -> tuple[jax.Array, Cache | None]:
-        """The attended [B, T, D], and the cache (which comes with its own mask) with the keys of layer `layer`."""
+        """Apply self-attention.
+
+        Args:
+            x_BTD: the input.
+            mask_B1TS: bool attention mask; it replaces `causal`. A cache needs one (`Cache.mask`).
+            rotation: rotary angles of the tokens.
+            cache: keys and values of earlier tokens.
+            layer: the number of this layer in the cache.
+
+        Returns:
+            The output [B, T, D], and the cache with this layer's keys and values written.
+        """
         batch, length, width = x_BTD.shape
         head_width, kv_heads = self.head_width or width // self.heads, self.kv_heads
         qkv_bias = self.bias if self.qkv_bias is None else self.qkv_bias
@@ -131,7 +177,7 @@ class Attention(Module):
         qkv = qkv.reshape(batch, length, self.heads + 2 * kv_heads, head_width)
         query_BTNH, key_BTKH, value_BTKH = jnp.split(qkv, (self.heads, self.heads + kv_heads), axis=2)
         if rotation is not None:
-            query_BTNH, key_BTKH = rotate(query_BTNH, rotation), rotate(key_BTKH, rotation)
+            query_BTNH, key_BTKH = apply_rotary(query_BTNH, rotation), apply_rotary(key_BTKH, rotation)
         if cache is not None:
             cache = cache.write(layer, key_BTKH, value_BTKH)
             key_BTKH = cache.keys[layer].astype(query_BTNH.dtype)
@@ -142,7 +188,7 @@ class Attention(Module):
 
 
 def _cudnn_applies(query_BTNH: jax.Array, mask_B1TS: jax.Array | None) -> bool:
-    """Whether cuDNN's fused kernel may run: NVIDIA GPU, half precision, a head width it knows, no mask."""
+    """Return whether cuDNN's fused kernel can run: NVIDIA GPU, half precision, a supported head width, no mask."""
     head_width = query_BTNH.shape[-1]
     half = query_BTNH.dtype in (jnp.bfloat16, jnp.float16)
     return mask_B1TS is None and half and head_width % 8 == 0 and head_width <= 128 and jax.default_backend() == "gpu"

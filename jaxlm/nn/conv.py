@@ -1,4 +1,4 @@
-"""Two-dimensional convolution: what a CPU needs for speed, and nothing of it where XLA needs no help.
+"""Two-dimensional convolution and pooling, with a weight gradient that is fast on CPUs.
 
 B batch, H height, W width, I channels in, O channels out.
 """
@@ -10,25 +10,34 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxlm.nn.linear import broadcast, wide
 from jaxlm.nn.module import Module
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
-PART = 1 << 18  # numbers of the input in one part of a weight gradient: about a megabyte, measured (see _on_cpu)
+PART = 1 << 18  # entries of the input in one part of a weight gradient: about a megabyte, measured (see `_on_cpu`)
 
-Pair = tuple[int, int]
-Padding = tuple[Pair, Pair]
+
+Padding = tuple[tuple[int, int], tuple[int, int]]  # before and after, for height and for width
 
 
 class Conv(Module):
-    """A convolution of x [B, H, W, I] to [B, H', W', features], in the dtype that input and kernel promote to.
+    """Two-dimensional convolution of x [B, H, W, I] to [B, H', W', features].
 
-    kernel: its height and width, odd where `padding` is None, which keeps H and W at stride 1: half a kernel of zeros
-    on each side, as PyTorch pads and not as TensorFlow's SAME does, which differs at stride 2.
-    The kernel is drawn from N(0, 2 / fan_out) (He et al. 2015, arXiv:1502.01852, section 2.2, "backward").
+    Computed in the dtype that the input and the kernel promote to. The kernel is drawn from N(0, 2 / fan_out) (He et
+    al. 2015, arXiv:1502.01852, section 2.2, "backward").
+
+    Attributes:
+        features: channels out.
+        kernel: height and width; both odd where `padding` is None.
+        stride: in both directions.
+        padding: zeros before and after, for height and for width. None: half a kernel on each side, which keeps H and W
+            at stride 1. PyTorch pads like this; TensorFlow's SAME differs at stride 2.
+        groups: groups of channels that are convolved separately.
+        bias: add a bias.
     """
 
     features: int
-    kernel: Pair = (3, 3)
+    kernel: tuple[int, int] = (3, 3)
     stride: int = 1
     padding: Padding | None = None
     groups: int = 1
@@ -36,24 +45,26 @@ class Conv(Module):
 
     @nn.compact
     def __call__(self, x_BHWI: jax.Array) -> jax.Array:
-        """Convolve."""
+        """Apply the convolution."""
         high, wide = self.kernel
         half = ((high // 2, high // 2), (wide // 2, wide // 2))
         shape = (high, wide, x_BHWI.shape[-1] // self.groups, self.features)
-        kernel_HWIO = self.param("kernel", nn.initializers.variance_scaling(2.0, "fan_out", "normal"), shape)
+        kernel_HWIO = self.param(
+            "kernel", nn.initializers.variance_scaling(2.0, "fan_out", "normal"), shape, jnp.float32
+        )
         x_BHWI, kernel_HWIO = nn.dtypes.promote_dtype(x_BHWI, kernel_HWIO)
         padding = self.padding or half
         y_BHWO = convolve(x_BHWI, kernel_HWIO, self.stride, padding, self.groups)
         if self.bias:
-            bias_O = self.param("bias", nn.initializers.zeros, (self.features,))
-            y_BHWO = y_BHWO + bias_O.astype(y_BHWO.dtype)[None, None, None]
+            bias_O = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            y_BHWO = y_BHWO + broadcast(bias_O.astype(y_BHWO.dtype), y_BHWO.shape)
         return y_BHWO
 
 
 def convolve(
     x_BHWI: jax.Array, kernel_HWIO: jax.Array, stride: int = 1, padding: Padding = ((0, 0), (0, 0)), groups: int = 1
 ) -> jax.Array:
-    """The cross-correlation of images and kernel, [B, H', W', O]; a 1x1 kernel is a matrix product."""
+    """Cross-correlate images with a kernel, [B, H', W', O]; a 1x1 kernel becomes a matrix product."""
     if jax.default_backend() == "cpu" and groups == 1:
         return _on_cpu(x_BHWI, kernel_HWIO, stride, padding)
     return _convolve(x_BHWI, kernel_HWIO, stride, padding, groups)
@@ -69,10 +80,11 @@ def _convolve(x_BHWI: jax.Array, kernel_HWIO: jax.Array, stride: int, padding: P
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _on_cpu(x_BHWI: jax.Array, kernel_HWIO: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    """A convolution whose weight gradient is computed as a CPU likes it; it has no forward-mode derivative.
+    """Convolve with a weight gradient that is fast on a CPU; it has no forward-mode derivative.
 
     XLA's CPU backend computes a weight gradient as one convolution that sums over the whole batch. Summed over parts
-    that fit a cache it took half to a quarter of the time (batch 128, 32 x 32 images, 16 to 256 channels, two cores).
+    that fit into a cache it took a half to a quarter of the time (batch 128, 32 x 32 images, 16 to 256 channels, two
+    cores).
     """
     return _convolve(x_BHWI, kernel_HWIO, stride, padding)
 
@@ -93,7 +105,7 @@ def _backward(stride: int, padding: Padding, saved: tuple, slope_BHWO: jax.Array
 def _weight_slope(
     x_BHWI: jax.Array, slope_BHWO: jax.Array, kernel: tuple[int, ...], stride: int, padding: Padding
 ) -> jax.Array:
-    """The gradient of the kernel: images as kernels, with channels as the batch and examples as channels."""
+    """Compute the gradient of the kernel: images act as kernels, channels as the batch and examples as channels."""
     parts = max(1, min(len(x_BHWI), x_BHWI.size // PART))
     parts = next(number for number in range(parts, 0, -1) if len(x_BHWI) % number == 0)
     parts_PIHWB = _apart(x_BHWI, parts, lambda x: x.transpose(3, 1, 2, 0))
@@ -109,13 +121,14 @@ def _weight_slope(
         )
         for part, slope in zip(parts_PIHWB, slopes_PBHWO, strict=True)
     ]
-    return sum(sums[1:], start=sums[0]).transpose(1, 2, 0, 3)
+    total = reduce(jnp.add, [wide(part) for part in sums]).astype(x_BHWI.dtype)
+    return total.transpose(1, 2, 0, 3)
 
 
 def _apart(x: jax.Array, parts: int, change: Callable[[jax.Array], jax.Array]) -> jax.Array:
-    """Change the parts of a batch one after the other; [P, ...].
+    """Apply a function to the parts of a batch one after the other, [P, ...].
 
-    In a loop, because XLA would else compute what led to x again for each part, element by element in the new order.
+    A loop, because XLA would otherwise recompute the producers of x for each part, element by element in the new order.
     """
     parts = parts if len(x) % parts == 0 else 1
     return jax.lax.map(change, x.reshape(parts, -1, *x.shape[1:]))
@@ -125,10 +138,10 @@ _on_cpu.defvjp(_forward, _backward)
 
 
 def max_pool(x_BHWC: jax.Array, size: int, stride: int, padding: int = 0) -> jax.Array:
-    """The largest of each window, per channel; what is padded never wins.
+    """Take the maximum of each window, per channel; padding never wins.
 
-    Windows side by side are a maximum of their pixels: the gradient of XLA's sliding windows is slow on a CPU, and
-    that of a maximum over axes was wrong there without optimisations (jaxlib 0.10.0).
+    Windows that do not overlap are computed as a maximum of their pixels: the gradient of XLA's sliding windows is slow
+    on a CPU, and the gradient of a maximum over axes was wrong there without optimisations (jaxlib 0.10.0).
     """
     if size == stride and not padding:
         batch, height, width, channels = x_BHWC.shape
@@ -141,5 +154,5 @@ def max_pool(x_BHWC: jax.Array, size: int, stride: int, padding: int = 0) -> jax
 
 
 def mean_pool(x_BHWC: jax.Array) -> jax.Array:
-    """The mean over all places, [B, C], in the dtype of x, summed in float32."""
-    return x_BHWC.astype(jnp.float32).mean((1, 2)).astype(x_BHWC.dtype)
+    """Average over all pixels (global average pooling), [B, C], in the dtype of x, summed in float32."""
+    return wide(x_BHWC).mean((1, 2)).astype(x_BHWC.dtype)

@@ -1,18 +1,21 @@
-"""Dropout whose rate may be a value of the state."""
+"""Dropout whose rate may be an array of the training state."""
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxlm.errors import BadInput
 from jaxlm.nn.module import Module
 
 
 class Dropout(Module):
-    """Zero each entry with a probability, and divide the others by what is left of 1, in training.
+    """Dropout: zero each entry with probability `rate` in training, and divide the others by 1 - rate.
 
-    rate: of entries that are dropped, at least 0 and below 1; an array may be traced (see `transforms.inject`), and a
-    plain 0 is no dropout at all. Needs an rng named "dropout". Srivastava et al. 2014.
+    Needs an rng named "dropout". Srivastava et al. 2014.
+
+    Attributes:
+        rate: probability of dropping an entry, at least 0 and below 1. An array may be traced (see
+            `transforms.inject`); a plain 0 compiles to nothing.
+        deterministic: True turns dropout off; may be given in the call instead.
     """
 
     rate: float | jax.Array
@@ -20,7 +23,7 @@ class Dropout(Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, deterministic: bool | None = None) -> jax.Array:
-        """Any floating array, of the same shape and dtype."""
+        """Apply dropout to a floating-point array; shape and dtype are kept."""
         if nn.merge_param("deterministic", self.deterministic, deterministic) or self._is_off:
             return x
         kept = 1 - jnp.asarray(self.rate, jnp.float32)
@@ -30,9 +33,3 @@ class Dropout(Module):
     @property
     def _is_off(self) -> bool:
         return not isinstance(self.rate, jax.Array) and self.rate == 0
-
-
-def check_rate(rate: float | jax.Array) -> None:
-    """Raise BadInput for a rate of dropout that is none; a traced one cannot be looked at."""
-    if not isinstance(rate, jax.Array) and not 0 <= rate < 1:
-        raise BadInput(f"model.dropout is {rate}: it must be at least 0 and less than 1")

@@ -1,4 +1,4 @@
-"""Token vectors and the tied read-out.
+"""Token embeddings and the tied output layer.
 
 B batch, T tokens, V vocabulary, D width.
 """
@@ -7,54 +7,51 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlm.nn.linear import KERNEL_STD
+from jaxlm.nn.linear import KERNEL_STD, wide
 from jaxlm.nn.module import Module
 
-ONE_HOT_ROWS = 2048  # tables up to here take the matrix-product gradient: see `lookup`
+ONE_HOT_ROWS = 2048  # largest table whose gradient is a matrix product, see `lookup`
 
 
+@jax.custom_jvp
 def lookup(table_VD: jax.Array, tokens_BT: jax.Array) -> jax.Array:
-    """Rows of a table by index, [B, T, D]; an index outside of the table gives NaN rather than a silent neighbour.
+    """Look up rows of an embedding table, [B, T, D]; an index outside the table, a negative one too, gives NaN.
 
     The gradient of a small table is a one-hot matrix product instead of a scatter-add, which CPUs run serially and
-    accelerators with atomic operations (hence not reproducibly). Large tables keep the scatter: the product's cost
-    grows with V.
+    accelerators with atomic operations (hence not reproducibly). Large tables keep the scatter, which adds in float32:
+    the product's cost grows with V.
     """
-    return _lookup_one_hot(table_VD, tokens_BT) if table_VD.shape[0] <= ONE_HOT_ROWS else _take(table_VD, tokens_BT)
+    return jnp.asarray(table_VD).at[tokens_BT].get(mode="fill", wrap_negative_indices=False)
+
+
+@lookup.defjvp
+def _lookup_jvp(primals, tangents):
+    """Differentiate linearly in the table's tangent, so that the transpose is the product one_hot' @ gradient."""
+    (table_VD, tokens_BT), (table_dot_VD, _) = primals, tangents
+    if table_VD.shape[0] > ONE_HOT_ROWS:
+        dot_BTD = wide(table_dot_VD).at[tokens_BT].get(mode="fill", wrap_negative_indices=False)
+        return lookup(table_VD, tokens_BT), dot_BTD.astype(table_VD.dtype)
+    one_hot_BTV = jax.nn.one_hot(tokens_BT, table_VD.shape[0], dtype=table_VD.dtype)
+    return lookup(table_VD, tokens_BT), one_hot_BTV @ table_dot_VD
 
 
 class Embed(Module):
-    """A table of `vocab` vectors of `width`, read by token and, tied, by similarity; drawn from N(0, std^2)."""
+    """Embedding table of `vocab` vectors of `width`, drawn from N(0, std^2), also usable as a tied output layer."""
 
     vocab: int
     width: int
     std: float = KERNEL_STD
 
     def setup(self) -> None:
-        """Declare the table."""
-        self.embedding = self.param("embedding", nn.initializers.normal(self.std), (self.vocab, self.width))
+        """Create the table."""
+        self.embedding = self.param(
+            "embedding", nn.initializers.normal(self.std), (self.vocab, self.width), jnp.float32
+        )
 
     def __call__(self, tokens_BT: jax.Array) -> jax.Array:
-        """The tokens' vectors, [B, T, D] in the table's dtype."""
+        """Return the tokens' vectors, [B, T, D], in the table's dtype."""
         return lookup(self.embedding, tokens_BT)
 
     def attend(self, x_BTD: jax.Array) -> jax.Array:
-        """Logits as the product with every token's vector, [B, T, V] (Press & Wolf 2017)."""
+        """Compute logits as products with every token's vector, [B, T, V] (Press & Wolf 2017)."""
         return jnp.einsum("...d,vd->...v", x_BTD, self.embedding)
-
-
-def _take(table_VD: jax.Array, tokens_BT: jax.Array) -> jax.Array:
-    return jnp.take(table_VD, tokens_BT, axis=0, mode="fill")
-
-
-@jax.custom_jvp
-def _lookup_one_hot(table_VD: jax.Array, tokens_BT: jax.Array) -> jax.Array:
-    return _take(table_VD, tokens_BT)
-
-
-@_lookup_one_hot.defjvp
-def _lookup_one_hot_jvp(primals, tangents):
-    """Linear in the table's tangent, so that its transpose is the product one_hot' @ gradient."""
-    (table_VD, tokens_BT), (table_dot_VD, _) = primals, tangents
-    one_hot_BTV = jax.nn.one_hot(tokens_BT, table_VD.shape[0], dtype=table_VD.dtype)
-    return _take(table_VD, tokens_BT), one_hot_BTV @ table_dot_VD

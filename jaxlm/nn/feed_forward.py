@@ -1,4 +1,4 @@
-"""The position-wise network of a transformer block.
+"""The position-wise feed-forward network (MLP) of a transformer block.
 
 B batch, T tokens, D width, F hidden width.
 """
@@ -16,14 +16,20 @@ Activation = Literal[Pointwise, "swiglu"]
 
 
 class FeedForward(Module):
-    """Two affine maps with a non-linearity between them.
+    """Two affine maps with a non-linearity between them; [B, T, D] to the same shape and dtype.
 
-    "gelu": down(gelu(up(x))) with the tanh form of Hendrycks & Gimpel 2016, section 2, as GPT-2 has it;
-    "gelu_exact": the same with x times the normal distribution function, as BERT and many a ViT have it;
-    "relu": down(max(0, up(x))), Vaswani et al. 2017, equation 2;
-    "swiglu": down(silu(gate(x)) * up(x)), Shazeer 2020, equation 6.
+    The activations:
 
-    Takes x [B, T, D] and returns the same shape and dtype. `depth` is the model's number of layers (initialisation).
+        "gelu"        down(gelu(up(x))) with the tanh approximation (Hendrycks & Gimpel 2016, section 2), as in GPT-2
+        "gelu_exact"  the same with the exact normal distribution function, as in BERT and many ViTs
+        "relu"        down(max(0, up(x))) (Vaswani et al. 2017, equation 2)
+        "swiglu"      down(silu(gate(x)) * up(x)) (Shazeer 2020, equation 6)
+
+    Attributes:
+        hidden: hidden width F.
+        depth: number of layers of the model, for the initialisation of the output kernel.
+        activation: one of the above.
+        bias: add biases.
     """
 
     hidden: int
@@ -43,5 +49,5 @@ class FeedForward(Module):
 
 
 def activate(x: jax.Array, activation: Pointwise) -> jax.Array:
-    """The non-linearity that `FeedForward` has by that name, element by element."""
+    """Apply the pointwise non-linearity of `FeedForward` by its name."""
     return jax.nn.relu(x) if activation == "relu" else jax.nn.gelu(x, approximate=activation == "gelu")

@@ -1,6 +1,6 @@
-"""Normalisation of images: over the batch, with statistics that training keeps, or within each image.
+"""Batch normalisation and group normalisation of images.
 
-B batch, H height, W width, C channels, N all places of a batch, G groups.
+B batch, H height, W width, C channels, N all pixels of a batch, G groups.
 """
 
 import math
@@ -14,15 +14,23 @@ from jaxlm.nn.module import Module
 
 
 class ImageNorm(Module):
-    """Normalise x [B, H, W, C] per channel, then a learned scale and shift; statistics in float32.
+    """Batch or group normalisation of x [B, H, W, C], then a learned scale and shift; statistics in float32.
 
-    kind "batch": over the batch and all places (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1). Evaluation
-    takes the running mean and variance of the collection "batch_stats", which training moves to
-    `momentum old + (1 - momentum) new`, with the biased variance. On a mesh the statistics are those of the whole
-    batch; under `pmap` they are with `axis_name`, the name of the axis of devices, and else those of each device.
-    kind "group": over groups of channels within an image (Wu and He 2018, arXiv:1803.08494): 32 of them, or as many as
-    the greatest common divisor of 32 and C / 2, so that a group has two channels or more. It has no state, and no
-    example depends on another one.
+    "batch" normalises each channel over the batch and all pixels (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm
+    1). Evaluation uses the running mean and variance of the collection "batch_stats", which training updates to
+    `momentum old + (1 - momentum) new`, with the biased variance. On a mesh the statistics cover the whole batch; under
+    `pmap` they do with `axis_name`, and otherwise they are each device's own.
+
+    "group" normalises groups of channels within an image (Wu and He 2018, arXiv:1803.08494). There are at most 32
+    groups of equal size: half the greatest common divisor of 64 and C, so that a group has at least two channels, and
+    one group where C is odd. It has no state, and no example depends on another.
+
+    Attributes:
+        kind: "batch" or "group".
+        axis_name: name of the axis of devices under `pmap`.
+        zero: start with a scale of zero.
+        momentum: decay of the running statistics.
+        eps: added to the variance.
     """
 
     kind: Literal["batch", "group"] = "batch"
@@ -33,13 +41,17 @@ class ImageNorm(Module):
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
-        """Normalise; the dtype is that of x."""
+        """Normalise; the dtype of x is kept."""
         width = x_BHWC.shape[-1]
-        scale_C = self.param("scale", nn.initializers.zeros if self.zero else nn.initializers.ones, (width,))
-        shift_C = self.param("bias", nn.initializers.zeros, (width,))
+        scale_C = self.param(
+            "scale", nn.initializers.zeros if self.zero else nn.initializers.ones, (width,), jnp.float32
+        )
+        shift_C = self.param("bias", nn.initializers.zeros, (width,), jnp.float32)
         x_NC = x_BHWC.astype(jnp.float32).reshape(-1, width)
         if self.kind == "group":
-            x_NC = _within_groups(x_BHWC.astype(jnp.float32), math.gcd(32, width // 2), self.eps).reshape(-1, width)
+            x_NC = _within_groups(x_BHWC.astype(jnp.float32), max(1, math.gcd(64, width) // 2), self.eps).reshape(
+                -1, width
+            )
             y_NC = x_NC * scale_C.astype(jnp.float32)[None] + shift_C.astype(jnp.float32)[None]
         else:
             mean_1C, variance_1C = self._statistics(x_NC, train)
@@ -48,10 +60,10 @@ class ImageNorm(Module):
         return y_NC.reshape(x_BHWC.shape).astype(x_BHWC.dtype)
 
     def _statistics(self, x_NC: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Mean and variance of each channel, [1, C]: of this batch in training, else those that were kept."""
+        """Return mean and variance of each channel, [1, C]: of this batch in training, else the running ones."""
         width = x_NC.shape[-1]
-        mean = self.variable("batch_stats", "mean", jnp.zeros, (width,))
-        variance = self.variable("batch_stats", "var", jnp.ones, (width,))
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (width,), jnp.float32)
+        variance = self.variable("batch_stats", "var", jnp.ones, (width,), jnp.float32)
         if not train:
             return mean.value[None], variance.value[None]
         axis = None if self.is_initializing() else self.axis_name
@@ -64,13 +76,13 @@ class ImageNorm(Module):
 
 
 def _mean(x_NC: jax.Array, axis: str | None) -> jax.Array:
-    """Mean over N, and over the devices of an axis, [1, C]."""
+    """Average over N, and over the devices of an axis, [1, C]."""
     mean_1C = x_NC.mean(0, keepdims=True)
     return mean_1C if axis is None else jax.lax.pmean(mean_1C, axis)
 
 
 def _within_groups(x_BHWC: jax.Array, groups: int, eps: float) -> jax.Array:
-    """Zero mean and unit variance over the places and channels of each group of an image."""
+    """Normalise to zero mean and unit variance over the pixels and channels of each group of an image."""
     x_BPGE = x_BHWC.reshape(len(x_BHWC), -1, groups, x_BHWC.shape[-1] // groups)
     x_BPGE = x_BPGE - x_BPGE.mean((1, 3), keepdims=True)
     x_BPGE = x_BPGE * jax.lax.rsqrt(jnp.square(x_BPGE).mean((1, 3), keepdims=True) + eps)

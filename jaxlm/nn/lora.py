@@ -1,4 +1,4 @@
-"""Low-rank adapters: a small trained change of a large frozen tree of parameters.
+"""Low-rank adapters (LoRA, DoRA): a small trained change of a large frozen tree of parameters.
 
 L stacked layers (an axis of a scanned kernel, or none), I inputs, O outputs, R rank.
 """
@@ -7,37 +7,39 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxlm.errors import BadInput
+from jaxlm.nn.module import Params
 
-Params = Any  # nested dicts of arrays, as Linen has them
 A, B, MAGNITUDE = "lora_a", "lora_b", "scale"  # "scale", so that no optimizer decays it
 
 
 @dataclass(frozen=True)
 class LoRA:
-    """Spec: which parameters get an adapter, and of what rank. A kernel W [I, O] becomes W + (alpha / rank) A B.
+    """Spec of low-rank adapters: a kernel W [I, O] becomes W + (alpha / rank) A B.
 
-    Hu et al. 2021 (arXiv:2106.09685), section 4.1, with A [I, R] and B [R, O]; B begins at zero, so that a fresh
-    adapter changes nothing. With `dora` each output's column is given a trained length m as well:
-    m (W + (alpha / rank) A B) / |W + (alpha / rank) A B|, where the gradient takes the lengths in the denominator for
-    constants (Liu et al. 2024, arXiv:2402.09353, equation 5 and section 4.3).
+    Hu et al. 2021 (arXiv:2106.09685), section 4.1, with A [I, R] and B [R, O]. B starts at zero, so a new adapter
+    changes nothing. With `dora` each output's column also gets a trained length m, m (W + (alpha / rank) A B) / |W +
+    (alpha / rank) A B|, and the gradient treats the lengths in the denominator as constants (Liu et al. 2024,
+    arXiv:2402.09353, equation 5 and section 4.3).
 
-    Adapters are a tree of their own: at the path of each adapted kernel {"lora_a", "lora_b"} and, with `dora`, the
-    length "scale" [O]; at the path of each parameter that is trained in full, the parameter. The change is made to
-    the weights, so it holds for any model. Its price is that the gradient of an adapted kernel is made whole before it
-    is projected: optimizer and adapters are small, and the work of a step is about that of training in full.
+    Adapters are a separate tree: at the path of each adapted kernel {"lora_a", "lora_b"} and, with `dora`, the length
+    "scale" [O]; at the path of each parameter that is trained in full, the parameter. The change is made to the
+    weights, so it works for any model. The price: the gradient of an adapted kernel is computed whole before it is
+    projected. Optimizer state and adapters are small, but a step takes about the compute of full training.
 
-    rank: R; 0 adapts nothing.    alpha: the strength of the change, whatever the rank.
-    pattern: a regular expression, searched for in the "/"-joined paths of parameters.
-    full: likewise, for what is trained in full beside the adapters, such as a new head ("^head/").
-    layouts: (pattern, one letter for each axis) of kernels that are not [inputs..., output]: l is an axis of stacked
-      layers, i of inputs, o of outputs, in this order; the first pattern found in a path decides.
+    Attributes:
+        rank: R; 0 adapts nothing.
+        alpha: strength of the change, independent of the rank.
+        pattern: regular expression searched for in the "/"-joined paths of parameters: which ones are adapted.
+        dora: train the length of each column as well.
+        full: regular expression for the paths of parameters that are trained in full, such as a new head ("^head/").
+        layouts: (pattern, one letter for each axis) of kernels that are not [inputs..., output]: l is an axis of
+            stacked layers, i of inputs, o of outputs, in this order. The first pattern found in a path decides.
     """
 
     rank: int = 8
@@ -47,11 +49,18 @@ class LoRA:
     full: str = ""
     layouts: tuple[tuple[str, str], ...] = (("^blocks/", "lio"),)
 
+    def __post_init__(self) -> None:
+        """Check the numbers; raises BadInput."""
+        if self.rank < 0:
+            raise BadInput(f"lora.rank is {self.rank}: it must be 0 or more")
+        if not 0 < self.alpha < math.inf:
+            raise BadInput(f"lora.alpha is {self.alpha}: it must be a finite number above 0")
+
     def init(self, key: jax.Array, params: Params) -> Params:
-        """Fresh adapters of these parameters, which change nothing; A uniform within 1 / sqrt(I).
+        """Draw new adapters for parameters; they change nothing yet. A is uniform within 1 / sqrt(I).
 
         Raises:
-            BadInput: patterns that are none, or that find no parameter; a layout that does not fit its kernel.
+            BadInput: an invalid pattern, a pattern that finds no parameter, or a layout that does not fit its kernel.
         """
         adapters = flatten_dict(self.derive(params), sep="/")
         adapted = {path: leaf for path, leaf in flatten_dict(params, sep="/").items() if self.adapts(path)}
@@ -65,18 +74,25 @@ class LoRA:
             adapters[f"{path}/{B}"] = jnp.zeros((*stack, self.rank, outputs), leaf.dtype)
         return unflatten_dict(adapters, sep="/")
 
-    def derive(self, params: Params) -> Params:
-        """The part of fresh adapters that follows from the parameters: what is trained in full, and DoRA's lengths."""
+    def derive(self, params: Params, frozen: Params | None = None) -> Params:
+        """Return what new adapters take from the parameters: those trained in full, and DoRA's lengths.
+
+        Args:
+            params: the parameters.
+            frozen: the parameters that `merge` will be given, where they differ, as quantised ones do: the lengths are
+                theirs, so that a new adapter changes nothing.
+        """
         found = {}
+        frozen_by_path = flatten_dict(params if frozen is None else frozen, sep="/")
         for path, leaf in flatten_dict(params, sep="/").items():
             if self._full(path):
                 found[path] = leaf
             elif self.dora and self.adapts(path):
-                found[f"{path}/{MAGNITUDE}"] = _lengths(self._matrix(path, leaf))
+                found[f"{path}/{MAGNITUDE}"] = _lengths(self._matrix(path, frozen_by_path[path]))
         return unflatten_dict(found, sep="/")
 
     def merge(self, base: Params, adapters: Params) -> Params:
-        """The parameters with the adapters' change in them, in the dtypes of the base."""
+        """Return the parameters with the adapters merged into them, in the dtypes of the base."""
         own = flatten_dict(adapters, sep="/")
 
         def merged(path: str, leaf: jax.Array) -> jax.Array:
@@ -93,10 +109,10 @@ class LoRA:
         return _map(merged, base)
 
     def unmerge(self, merged: Params, adapters: Params) -> Params:
-        """The base again, to rounding.
+        """Return the base parameters from merged ones, to rounding: the inverse of `merge`.
 
         Raises:
-            ValueError: for DoRA and parameters trained in full, which keep no trace of what they replaced.
+            ValueError: for DoRA and for parameters trained in full, where the base cannot be recovered.
         """
         own = flatten_dict(adapters, sep="/")
         if self.dora or any(path.rpartition("/")[2] not in (A, B) for path in own):
@@ -110,7 +126,7 @@ class LoRA:
         return _map(base, merged)
 
     def adapts(self, path: str) -> bool:
-        """Whether the parameter of this path gets an adapter."""
+        """Return whether the parameter of this path gets an adapter."""
         return self.rank > 0 and _search(self.pattern, path, "pattern") and not self._full(path)
 
     def _full(self, path: str) -> bool:
@@ -124,7 +140,7 @@ class LoRA:
         return leaf.reshape(*stack, inputs, outputs)
 
     def _sizes(self, path: str, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int, int]:
-        """The sizes of the stacked axes, and the products of those of the inputs and of the outputs."""
+        """Return the sizes of the stacked axes, and the products of the sizes of inputs and of outputs."""
         default = "i" * (len(shape) - 1) + "o"
         layout = next((layout for pattern, layout in self.layouts if _search(pattern, path, "layouts")), default)
         if len(layout) != len(shape) or not re.fullmatch("l*i+o+", layout):
@@ -137,7 +153,7 @@ class LoRA:
 
 
 def _lengths(weight_LIO: jax.Array) -> jax.Array:
-    """The Euclidean length of every output's column, [L, O]."""
+    """Compute the Euclidean length of every output's column, [L, O]."""
     return jnp.sqrt(jnp.square(weight_LIO).sum(-2))
 
 
@@ -153,4 +169,4 @@ def _search(pattern: str, path: str, name: str) -> bool:
     try:
         return re.search(pattern, path) is not None
     except re.error as error:
-        raise BadInput(f"lora.{name} is {pattern!r}, which is no regular expression: {error}") from None
+        raise BadInput(f"lora.{name} is {pattern!r}, which is not a regular expression: {error}") from None

@@ -1,7 +1,7 @@
-"""Frozen weights in 8 or 4 bits, for a base that is only read.
+"""Quantisation of frozen weights to 8 bits (absmax) or 4 bits (NF4).
 
-A quantised matrix is a dict in its place, so that trees of them are saved and restored like any other: in 8 bits
-{"int8", "step"}, in 4 {"nf4" (two codes a byte), "largest" (one a block)}.
+A quantised matrix is a dict in the place of the array, so that trees of them are saved and restored like any other:
+{"int8", "step"} in 8 bits, {"nf4" (two codes per byte), "largest" (one per block)} in 4 bits.
 """
 
 import math
@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-Params = Any  # nested dicts of arrays, as Linen has them
+from jaxlm.nn.module import Params
+
 Bits = Literal[4, 8]
 
-BLOCK = 64
+BLOCK_SIZE = 64
 # Quantiles of a normal distribution, scaled to [-1, 1], with an exact zero (Dettmers et al. 2023, appendix E).
 NORMAL_FLOAT = (
     *(-1.0, -0.6961928, -0.52507305, -0.3949175, -0.28444138, -0.18477343, -0.09105004, 0.0),
@@ -23,13 +24,14 @@ NORMAL_FLOAT = (
 
 
 def quantise(params: Params, bits: Bits) -> Params:
-    """Parameters with their kernels and embedding tables in 8 or 4 bits, and all else as it was.
+    """Quantise kernels and embedding tables to 8 or 4 bits; all other parameters are kept.
 
-    8 bits: whole numbers from -127 to 127 times a step for each output of a kernel and each row of a table, the largest
-    magnitude over 127 (absmax). An entry is off by half a step at most.
-    4 bits: NormalFloat, in blocks of 64 neighbours that share their largest magnitude (Dettmers et al. 2023, QLoRA,
-    arXiv:2305.14314, section 3; without double quantisation: 4.5 bits an entry in all). A matrix that does not divide
-    into such blocks, or with rows of odd length, stays as it is.
+    8 bits: integers from -127 to 127 times a step for each output of a kernel and each row of a table; the step is the
+    largest magnitude over 127 (absmax). An entry is off by half a step at most.
+
+    4 bits: NormalFloat in blocks of 64 neighbours that share their largest magnitude (Dettmers et al. 2023, QLoRA,
+    arXiv:2305.14314, section 3; without double quantisation: 4.5 bits per entry in all). A matrix that does not divide
+    into such blocks, or whose rows have odd length, is kept as it is.
     """
     found = {}
     for path, leaf in flatten_dict(params, sep="/").items():
@@ -39,12 +41,12 @@ def quantise(params: Params, bits: Bits) -> Params:
         elif bits == 8:
             found[path] = _to_int8(leaf, axis=-1 if name == "embedding" else -2)
         else:
-            found[path] = leaf if leaf.shape[-1] % 2 or math.prod(leaf.shape) % BLOCK else _to_nf4(leaf)
+            found[path] = leaf if leaf.shape[-1] % 2 or math.prod(leaf.shape) % BLOCK_SIZE else _to_nf4(leaf)
     return unflatten_dict(found, sep="/")
 
 
 def dequantise(params: Params) -> Params:
-    """The parameters that `quantise` stands for, float32; a tree without quantised leaves is given back."""
+    """Return the parameters as float32: the inverse of `quantise`; leaves that are not quantised are kept."""
     return jax.tree.map(lambda leaf: _whole(leaf) if isinstance(leaf, dict) else leaf, params, is_leaf=_is_quantised)
 
 
@@ -56,7 +58,7 @@ def _whole(leaf: dict[str, jax.Array]) -> jax.Array:
     if "int8" in leaf:
         return leaf["int8"].astype(leaf["step"].dtype) * leaf["step"]
     packed, largest = leaf["nf4"], leaf["largest"]
-    codes = jnp.stack([packed >> 4, packed & 15], axis=-1).reshape(-1, BLOCK)
+    codes = jnp.stack([packed >> 4, packed & 15], axis=-1).reshape(-1, BLOCK_SIZE)
     values = jnp.asarray(NORMAL_FLOAT, largest.dtype)[codes] * largest[:, None]
     return values.reshape(*packed.shape[:-1], -1)
 
@@ -68,7 +70,7 @@ def _to_int8(leaf: jax.Array, axis: int) -> dict[str, jax.Array]:
 
 
 def _to_nf4(leaf: jax.Array) -> dict[str, jax.Array]:
-    blocks = leaf.reshape(-1, BLOCK)
+    blocks = leaf.reshape(-1, BLOCK_SIZE)
     largest = jnp.abs(blocks).max(-1)
     scaled = blocks / jnp.where(largest == 0, 1, largest)[:, None]
     levels = jnp.asarray(NORMAL_FLOAT, leaf.dtype)

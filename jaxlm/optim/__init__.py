@@ -2,10 +2,11 @@
 
 from jaxlm.optim.groups import TRANSFORMER_GROUPS, Group, layerwise, match_groups
 from jaxlm.optim.optimizers import SGD, Adafactor, Adam, AdamW, Lion, Muon, RMSProp
-from jaxlm.optim.schedules import Shape, fraction_of_peak
-from jaxlm.optim.spec import Spec, set_hyperparameters
+from jaxlm.optim.schedules import ScheduleName, fraction_of_peak
+from jaxlm.optim.spec import SETTABLE, Spec, set_hyperparameters
 
 __all__ = [
+    "SETTABLE",
     "SGD",
     "TRANSFORMER_GROUPS",
     "Adafactor",
@@ -15,7 +16,7 @@ __all__ = [
     "Lion",
     "Muon",
     "RMSProp",
-    "Shape",
+    "ScheduleName",
     "Spec",
     "fraction_of_peak",
     "layerwise",

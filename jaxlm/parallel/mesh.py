@@ -1,9 +1,10 @@
-"""Data parallelism and fully sharded parameters by `jax.jit` over a mesh of devices.
+"""Run a step on a mesh of devices: data parallel, with fully sharded parameters if wanted.
 
-The program is written for the global batch and XLA inserts the communication, so losses, gradients and random draws
-are those of one device whatever the shape of the mesh.
+The program is written for the global batch and XLA inserts the communication, so losses, gradients and random draws are
+those of one device whatever the shape of the mesh.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,19 +16,40 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxlm.errors import BadInput
-from jaxlm.parallel.placement import PyTree, check_divides, fetch, with_shardings
+from jaxlm.parallel.placement import (
+    EXAMPLES,
+    Axes,
+    MeshAxes,
+    PyTree,
+    Rules,
+    axes_of,
+    check_divides,
+    fetch,
+    returns_state,
+    sharding_by_rule,
+    with_shardings,
+)
 from jaxlm.steps import EvalFn, GradFn
+
+AXES: dict[str | None, MeshAxes] = {EXAMPLES: ("data", "fsdp"), "data": "data", "fsdp": "fsdp", None: None}
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """Devices in a grid: examples are dealt out over both axes, and states are sharded over `fsdp`.
+    """Devices in a grid: examples are split over both axes, states over `fsdp`.
 
-    data: number of replicas of the state, or -1 for all the devices that `fsdp` leaves.    fsdp: parts of the state.
+    Attributes:
+        data: replicas of the state; -1 is all the devices that `fsdp` leaves.
+        fsdp: parts of the state.
+        rules: leaves that are sharded by path, see `Placement.with_rules`.
+
+    Raises:
+        BadInput: the grid does not fit on the devices (at the first use).
     """
 
     data: int = -1
     fsdp: int = 1
+    rules: Rules = ()
 
     @cached_property
     def _mesh(self) -> jax.sharding.Mesh:
@@ -40,56 +62,96 @@ class Mesh:
 
     @property
     def devices(self) -> int:
-        """The number of devices of the mesh."""
+        """Return the number of devices of the mesh."""
         return self._mesh.size
 
     @property
     def axis_name(self) -> None:
-        """Values are global."""
+        """Return None: values are global."""
         return None
 
-    def sharding(self, shape: tuple[int, ...]) -> NamedSharding:
-        """How a leaf of a state lies: its longest axis that divides is cut over `fsdp`, else it is replicated."""
-        axes: list[str | None] = [None] * len(shape)
+    def with_rules(self, rules: Rules) -> "Mesh":
+        """Return this mesh with leaves sharded by path; these rules go before its own."""
+        return dataclasses.replace(self, rules=(*rules, *self.rules))
+
+    def sum(self, tree: PyTree) -> PyTree:
+        """Return the tree: values are global, so the sum is whole."""
+        return tree
+
+    def key(self, key: jax.Array) -> jax.Array:
+        """Return the key: values are global, so one draw serves all devices."""
+        return key
+
+    def map(self, function: Callable[[PyTree, PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
+        """Jit a function of state and batch to arrays (B, ...)."""
+        return jax.jit(function)
+
+    def sharding(self, shape: tuple[int, ...], axes: Axes | None = None) -> NamedSharding:
+        """Return the sharding of a leaf of a state.
+
+        Args:
+            shape: of the leaf.
+            axes: of the rule that names the leaf; None splits the longest axis that divides over `fsdp`, if any.
+
+        Raises:
+            BadInput: the rule does not fit the shape or the mesh.
+        """
+        if axes is not None:
+            return sharding_by_rule(self._mesh, shape, axes, AXES)
+        axes_: list[str | None] = [None] * len(shape)
         divides = [axis for axis, size in enumerate(shape) if size >= self.fsdp and size % self.fsdp == 0]
         if self.fsdp > 1 and divides and math.prod(shape) > self.fsdp:
-            axes[max(divides, key=lambda axis: shape[axis])] = "fsdp"
-        return NamedSharding(self._mesh, PartitionSpec(*axes))
+            axes_[max(divides, key=lambda axis: shape[axis])] = "fsdp"
+        return NamedSharding(self._mesh, PartitionSpec(*axes_))
 
     def _shardings(self, shapes: PyTree) -> PyTree:
-        return jax.tree.map(lambda x: self.sharding(x.shape), shapes)
+        return jax.tree_util.tree_map_with_path(
+            lambda path, x: self.sharding(jnp.shape(x), axes_of(self.rules, path)), shapes
+        )
 
     def init(self, fn: Callable[[jax.Array], PyTree], key: jax.Array) -> PyTree:
         """Evaluate `fn(key)` directly into its shards: no device ever holds the whole state."""
         return jax.jit(fn, out_shardings=self._shardings(jax.eval_shape(fn, key)))(key)
 
     def reduce(self, grad: GradFn) -> GradFn:
-        """The sums are global already."""
+        """Return the gradient: its sums are global."""
         return grad
 
     def reduce_metrics(self, evaluate: EvalFn) -> EvalFn:
-        """The sums are global already."""
+        """Return the evaluation: its sums are global."""
         return evaluate
 
     def compile(self, step: Callable[..., Any], donate: bool = True) -> Any:
-        """`jax.jit`, with every output held to the sharding that `init` gives it."""
+        """Compile with `jax.jit`, every output constrained to the sharding that `init` gives it."""
+        plain = dataclasses.replace(self, rules=())  # the rules are those of a state
 
-        def held(state: PyTree, batch: PyTree) -> PyTree:
-            return jax.tree.map(
-                lambda x: jax.lax.with_sharding_constraint(x, self.sharding(jnp.shape(x))), step(state, batch)
-            )
+        def constrained(state: PyTree, batch: PyTree) -> PyTree:
+            results = step(state, batch)
+            if not returns_state(results):
+                return jax.lax.with_sharding_constraint(results, plain._shardings(results))
+            state, metrics = results
+            shardings = self._shardings(state), plain._shardings(metrics)
+            return jax.lax.with_sharding_constraint((state, metrics), shardings)
 
-        return jax.jit(held, donate_argnums=(0,) if donate else ())
+        return jax.jit(constrained, donate_argnums=(0,) if donate else ())
 
     def put(self, batch: PyTree) -> PyTree:
-        """Deal the examples of a batch out over all devices of the mesh."""
+        """Split the examples of a batch over all devices of the mesh.
+
+        Raises:
+            BadInput: the batch does not divide.
+        """
         check_divides(batch, self.devices)
         return jax.device_put(batch, NamedSharding(self._mesh, PartitionSpec(("data", "fsdp"))))
 
     def layout(self, shapes: PyTree) -> PyTree:
-        """The shards that `init` makes."""
+        """Return the shapes with the shardings that `init` gives."""
         return with_shardings(shapes, self._shardings(shapes))
 
+    def check_replicas(self, state: PyTree) -> None:
+        """Do nothing: a program of the whole mesh has one value for each array."""
+        del state
+
     def fetch(self, tree: PyTree) -> PyTree:
-        """NumPy arrays, gathered."""
+        """Gather on the host, see `placement.fetch`."""
         return fetch(tree)

@@ -1,38 +1,35 @@
-"""The algebra of training steps: pure functions over values. Needs nothing of the rest of jaxlm."""
+"""The algebra of training steps: pure functions over values. Needs nothing of the rest of jaxlm but metrics."""
 
-from jaxlm.steps import classification, entities, transforms
-from jaxlm.steps.classification import Calibration, Confusion, top_k
-from jaxlm.steps.entities import Entities, Tags
+from jaxlm.metrics.mean import Mean, Metric, Metrics, Perplexity, compute, merge, require_sums
+from jaxlm.steps import transforms
 from jaxlm.steps.gradient import GradFn, LossFn, accumulate, grad
-from jaxlm.steps.metrics import Mean, Metric, Metrics, Perplexity, compute, merge
-from jaxlm.steps.state import TrainState, evaluated, init, start
+from jaxlm.steps.model import Model, PyTree
+from jaxlm.steps.state import Joint, TrainState, eval_variables, init, joint, new_state
 from jaxlm.steps.update import EvalFn, StepFn, evaluate, update
 
 __all__ = [
-    "Calibration",
-    "Confusion",
-    "Entities",
     "EvalFn",
     "GradFn",
+    "Joint",
     "LossFn",
     "Mean",
     "Metric",
     "Metrics",
+    "Model",
     "Perplexity",
+    "PyTree",
     "StepFn",
-    "Tags",
     "TrainState",
     "accumulate",
-    "classification",
     "compute",
-    "entities",
+    "eval_variables",
     "evaluate",
-    "evaluated",
     "grad",
     "init",
+    "joint",
     "merge",
-    "start",
-    "top_k",
+    "new_state",
+    "require_sums",
     "transforms",
     "update",
 ]

@@ -7,24 +7,28 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxlm.metrics.mean import Mean, Metrics
 from jaxlm.steps.gradient import GradFn, LossFn
-from jaxlm.steps.metrics import Mean, Metrics
-from jaxlm.steps.state import HYPERPARAMETERS, TrainState, evaluated, handed
+from jaxlm.steps.state import HYPERPARAMETERS, TrainState, eval_variables, loss_variables
 
 StepFn = Callable[[Any, Any], tuple[Any, Metrics]]
 EvalFn = Callable[[Any, Any], Metrics]
 
 
 def update(grad: GradFn, tx: optax.GradientTransformation) -> StepFn:
-    """One optimizer update: the summed gradient is divided, here and once, by the total weight of the batch.
+    """Make a training step of a gradient and an optimizer: the summed gradient is divided once, by the batch's weight.
 
-    The metrics gain "grad_norm", the global L2 norm of the divided gradient before the optimizer sees it, and
-    "learning_rate" where the optimizer state carries one. A batch of no weight has a zero gradient.
+    The metrics gain "grad_norm", the global L2 norm of the divided gradient before the optimizer, and "learning_rate"
+    where the optimizer's state has one. A batch of weight 0 has a zero gradient.
+
+    Args:
+        grad: gradients as sums, over micro-batches and devices.
+        tx: the optimizer.
     """
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
-        given = handed(state.variables, state.hyperparameters)
+        given = loss_variables(state.variables, state.hyperparameters)
         grads, metrics, variables = grad(state.params, given, batch, key)
         variables = {name: x for name, x in variables.items() if name != HYPERPARAMETERS}
         weight = metrics["loss"].weight
@@ -44,13 +48,21 @@ def _learning_rate(opt_state: Any) -> Metrics:
 
 
 def evaluate(loss: LossFn) -> EvalFn:
-    """The metrics of a batch with `train=False`, at the average where the state keeps one."""
+    """Make an evaluation of a loss: its metrics with `train=False`, at the average of the parameters if there is.
+
+    The key that the loss is given is a function of (state, update, first of the batch's "keys"), so that no two batches
+    share their noise where they have "keys". Noise from the key of each example (`jaxlm.data.keys`) does not depend on
+    the division into batches either.
+    """
 
     def measure(state: TrainState, batch: Any) -> Metrics:
-        variables = dict(evaluated(state.params, state.variables, state.ema))
+        variables = dict(eval_variables(state.params, state.variables, state.ema))
         params = variables.pop("params")
-        variables = handed(variables, state.hyperparameters)
-        metrics, _ = loss(params, variables, batch, jax.random.fold_in(state.key, state.step), train=False)
+        variables = loss_variables(variables, state.hyperparameters)
+        key = jax.random.fold_in(state.key, state.step)
+        if isinstance(batch, dict) and "keys" in batch:
+            key = jax.random.fold_in(key, batch["keys"][0, 0])
+        metrics, _ = loss(params, variables, batch, key, train=False)
         return metrics
 
     return measure

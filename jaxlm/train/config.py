@@ -1,165 +1,164 @@
-"""The parts that every experiment's config has, and how a command line changes them."""
+"""The parts that every experiment's config has, how they are read from a file, and how a command line changes them."""
 
+import contextlib
 import dataclasses
-import importlib.util
+import difflib
+import io
+import itertools
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from jaxlm.errors import BadInput
-from jaxlm.parallel import Place
-from jaxlm.train.start import Start
-
-
-class Seeds(NamedTuple):
-    """The seed of each source of variation.
-
-    init: the parameters.    data: the order of the data.    noise: dropout and augmentation.
-    """
-
-    init: int
-    data: int
-    noise: int
-
-
-@dataclass(frozen=True)
-class Run:
-    """How long a run is, how often it reports, and what the composition of its step depends on.
-
-    steps: optimizer updates in all.    seed: root of initialisation, dropout and data order.
-    init_seed, data_seed, noise_seed: of one source alone, see `Seeds`; None is `seed`.
-    accumulate: micro-batches of a batch.    repeat: updates in one compiled program.
-    ema: decay of the average of the parameters, 0 for none.
-    skip_limit: non-finite updates in a row that end the run.
-    dtype: what the forward and backward pass compute in; parameters stay float32.
-    log_every, eval_every, save_every: in updates; 0 is only at the end.
-    keep_last, keep_best: checkpoints kept, newest and best by `metric`.
-    maximize: whether more of `metric` is better.
-    patience: evaluations without a better `metric` that stop the run, or None; every evaluation is then at a save.
-    workers: processes that read and decode batches; with 0, threads of this one.
-    directory: where the run lives; the default is runs/<config file>-<digest of the config>.
-    """
-
-    steps: int = 1000
-    seed: int = 0
-    init_seed: int | None = None
-    data_seed: int | None = None
-    noise_seed: int | None = None
-    accumulate: int = 1
-    repeat: int = 1
-    ema: float = 0.0
-    skip_limit: int = 10
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    log_every: int = 50
-    eval_every: int = 0
-    save_every: int = 0
-    keep_last: int = 2
-    keep_best: int = 1
-    metric: str = "eval/loss"
-    maximize: bool = False
-    patience: int | None = None
-    workers: int = 0
-    directory: str | None = None
-
-    @property
-    def seeds(self) -> Seeds:
-        """The seed of each source, its own or the run's."""
-        own = (self.init_seed, self.data_seed, self.noise_seed)
-        return Seeds(*(self.seed if seed is None else seed for seed in own))
-
-    def validate(self) -> None:
-        """Raise BadInput for numbers that make no run."""
-        for name in ("steps", "accumulate", "repeat", "skip_limit", "keep_last"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"run.{name} is {getattr(self, name)}: it must be at least 1")
-        numbers = ("log_every", "eval_every", "save_every", "keep_best", "workers")
-        for name in (*numbers, "seed", "init_seed", "data_seed", "noise_seed"):
-            if (getattr(self, name) or 0) < 0:
-                raise BadInput(f"run.{name} is {getattr(self, name)}: it must be 0 or more")
-        for name in ("steps", "log_every", "eval_every", "save_every"):
-            if getattr(self, name) % self.repeat:
-                raise BadInput(
-                    f"run.{name} {getattr(self, name)} is not a multiple of run.repeat {self.repeat}: "
-                    "change one of them"
-                )
-        unsaved = not self.eval_every or not self.save_every or self.eval_every % self.save_every
-        if self.patience is not None and unsaved:
-            raise BadInput(
-                f"run.patience keeps the best checkpoint, so run.eval_every {self.eval_every} must be a multiple of "
-                f"run.save_every {self.save_every} and not 0: change one of them"
-            )
-        if not 0 <= self.ema < 1:
-            raise BadInput(f"run.ema is {self.ema}: a decay lies in [0, 1)")
-
-
-FREE_ON_RESUME = frozenset(
-    f"run.{name}"
-    for name in (
-        "steps",
-        "log_every",
-        "eval_every",
-        "save_every",
-        "keep_last",
-        "keep_best",
-        "metric",
-        "maximize",
-        "patience",
-        "workers",
-        "directory",
-    )
-)
+from jaxlm.parallel import PlacementSpec
+from jaxlm.runs.load import load_module
+from jaxlm.runs.serialise import TYPE, to_json
+from jaxlm.runs.settings import Run
+from jaxlm.runs.shipped import check_fits, find_file
+from jaxlm.train.init_from import InitFrom
 
 
 @dataclass(frozen=True)
 class Config:
-    """What an experiment is built from. The parts are values of any type: a Linen module, a data spec, an optimizer.
+    """What an experiment is built from.
 
-    loss: a spec where an experiment has a choice of losses.
-    start: another run, or pretrained weights, to start from: `--start.path RUN`.
+    Attributes:
+        model: a Linen module.
+        data: a data spec, such as `jaxlm.data.images.sources.Digits`.
+        optim: an optimizer spec, such as `jaxlm.optim.AdamW`.
+        loss: a loss spec, for an experiment with a choice of losses.
+        decode: how answers are searched for, for an experiment whose model writes texts.
+        init: the run or the pretrained weights to start from.
+        run: how long the run is, how often it reports and saves, and its seeds.
+        place: the devices that it runs on.
     """
 
     model: Any
     data: Any
     optim: Any
     loss: Any = None
-    start: Start = field(default_factory=Start)
+    decode: Any = None
+    init: InitFrom = field(default_factory=InitFrom)
     run: Run = field(default_factory=Run)
-    place: Place = field(default_factory=Place)
+    place: PlacementSpec = field(default_factory=PlacementSpec)
 
 
-def load(path: str | Path) -> Any:
-    """The value named `config` of a Python file."""
-    if not Path(path).is_file():
-        raise BadInput(f"there is no config file {path}: give the path of a Python file that defines `config`")
+def load_config(path: str | Path) -> Any:
+    """Return the value named `config` of a Python file.
+
+    Raises:
+        BadInput: there is no such file, an error in it, or no config in it.
+    """
     module = load_module(path)
     if not dataclasses.is_dataclass(getattr(module, "config", None)):
         raise BadInput(f"{path} defines no `config`: write `config = Config(...)` in it")
     return module.config
 
 
-def load_module(path: str | Path) -> Any:
-    """Execute a Python file as a module of its own."""
-    spec = importlib.util.spec_from_file_location(f"jaxlm_file_{Path(path).stem}", path)
-    if spec is None or spec.loader is None:
-        raise BadInput(f"{path} is not a Python file: its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def override(config: Any, words: Sequence[str], program: str = "") -> Any:
+    """Change fields of a config by words of a command line, as `--model.depth 6`.
 
+    Args:
+        config: the config to begin with.
+        words: the overrides; `--help` among them prints the fields and exits with 0.
+        program: what was typed before them, for `--help`.
 
-def override(config: Any, words: list[str], program: str = "") -> Any:
-    """Change fields of a config by words, as `--model.depth 6`; a wrong word exits with 2 and a message."""
+    Raises:
+        BadInput: a field that is not there, with the nearest one, or a value of the wrong type.
+    """
     import tyro
 
-    return tyro.cli(
-        type(config), default=config, args=words, prog=program or None, config=(tyro.conf.AvoidSubcommands,)
-    )
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(
+                type(config),
+                default=config,
+                args=list(words),
+                prog=program or None,
+                description="The fields of the config. The defaults are the values in the config file.",
+                config=(tyro.conf.AvoidSubcommands,),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    known = fields(to_json(config))
+    for word in words:
+        field = word[2:].partition("=")[0].replace("-", "_")
+        if word.startswith("--") and field not in known and field.replace(".no_", ".") not in known:
+            raise BadInput(unknown_field(field, known))
+    message = _one_line(errors.getvalue()).removeprefix("Error parsing ")
+    if message.startswith("Unrecognized options: --"):
+        option = message.split()[2].strip(",")
+        raise BadInput(
+            f"{option} has no value that a word could change: set it in the config file, where it is written"
+        )
+    raise BadInput(message)
 
 
-def parse(argv: list[str], program: str) -> tuple[Path, Any]:
-    """The config file that a command line names and its config with the overrides applied."""
+def _one_line(message: str) -> str:
+    """Return the first paragraph of an error of tyro, which has a title, rules between paragraphs, and often a box."""
+    _, *lines = (line.strip(" │╭╮╰╯") for line in message.splitlines())
+    paragraphs = itertools.groupby(lines, key=lambda line: bool(line.strip("─-")))
+    return next((" ".join(paragraph) for is_text, paragraph in paragraphs if is_text), "")
+
+
+def unknown_field(field: str, known: Iterable[str]) -> str:
+    """Return the line that says that there is no such field, with the option of the nearest one."""
+    last = field.rpartition(".")[2]
+    near = [name for name in known if name.startswith(f"{field}.")]
+    near = near or difflib.get_close_matches(field, known, n=1, cutoff=0.5)
+    near = near or [name for name in known if last in name.rpartition(".")[2].split("_")]
+    meant = f"did you mean --{near[0].replace('_', '-')}?" if near else "`jaxlm train CONFIG --help` lists the fields"
+    return f"there is no field {field}: {meant}"
+
+
+def fields(value: Any, path: str = "") -> dict[str, Any]:
+    """Return every field of a JSON config that a command line can set: {"model.depth": 4, "data.augment.0.size": 8}."""
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        return {path: value}
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        if key != TYPE:
+            found |= fields(item, f"{path}.{key}" if path else str(key))
+    return found
+
+
+def parse_command(argv: list[str], program: str, experiment: Path) -> tuple[Path, Any]:
+    """Return the config file that a command line names, and its config with the overrides applied.
+
+    Args:
+        argv: the config's path or name, and the overrides, as `--optim.peak-lr 1e-3`.
+        program: what was typed before them, for the messages.
+        experiment: the experiment file, which the config must fit.
+    """
     if not argv or argv[0].startswith("-"):
-        print(f"usage: {program} CONFIG.py [--FIELD VALUE ...]\n\n`{program} CONFIG.py --help` lists the fields.")
+        print(f"usage: {program} CONFIG [--FIELD VALUE ...]\n\n`{program} CONFIG --help` lists the fields.")
         sys.exit(0 if argv and argv[0] in ("-h", "--help") else 2)
-    return Path(argv[0]), override(load(argv[0]), argv[1:], f"{program} {argv[0]}")
+    file = find_file("config", argv[0])
+    check_fits(experiment, file)
+    before = load_config(file)
+    config = override(before, argv[1:], f"{program} {argv[0]}")
+    given = any(word.partition("=")[0] == "--optim.warmup" for word in argv[1:])
+    return file, config if given else shorten_warmup(config, before.run.steps)
+
+
+def shorten_warmup(config: Any, steps: int) -> Any:
+    """Shorten the warm-up in proportion where a shorter run would spend more than half of its updates on it.
+
+    A run that is shortened by less keeps its warm-up, so that a longer one can go on in the same directory.
+
+    Args:
+        config: after the overrides.
+        steps: `run.steps` before them.
+    """
+    warmup = getattr(config.optim, "warmup", 0)
+    if config.run.steps >= steps or 2 * warmup <= config.run.steps:
+        return config
+    shorter = max(warmup * config.run.steps // steps, 1)
+    print(f"run.steps {steps} is now {config.run.steps}: optim.warmup {warmup} becomes {shorter}, in proportion")
+    return dataclasses.replace(config, optim=dataclasses.replace(config.optim, warmup=shorter))

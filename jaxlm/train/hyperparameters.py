@@ -1,52 +1,63 @@
-"""Hyperparameters that are state: runs that differ in these fields of a config alone can share one program."""
+"""Hyperparameters that are state: runs that differ only in these fields of a config can share one program.
+
+A spec names its own: a class attribute `hyperparameters` with the names of fields, such as ("dropout",) of a model. In
+a state they are called by their path in the config, "model.encoder.dropout". The optimizer's are in `opt_state`.
+"""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxlm.optim import SETTABLE
 from jaxlm.optim import set_hyperparameters as set_in_optimizer
 
-OF_OPTIMIZER = {"peak": "optim.peak", "decay": "optim.decay"}  # in `opt_state`, whatever their values
-OF_STEP = {"dropout": "model.dropout", "smoothing": "loss.smoothing", "ema": "run.ema"}  # in the state where above 0
-FIELDS = {**OF_OPTIMIZER, **OF_STEP}
+PREFIX = "optim."  # of the path of those in `opt_state`
+OF_OPTIMIZER = tuple(PREFIX + name for name in SETTABLE)
 
 
 def hyperparameters(config: Any) -> dict[str, float]:
-    """Those that the state of a run holds beside the optimizer's, by name. 0 is structure: no dropout, no average."""
-    found = {name: _get(config, path) for name, path in OF_STEP.items()}
-    return {name: value for name, value in found.items() if value}
+    """Return those that the state of a run has beside the optimizer's, by path. 0 is structure, such as no dropout."""
+    found = {path: getattr(part, path.rpartition(".")[2]) for path, part in _named(config, "")}
+    return {path: value for path, value in found.items() if value and not path.startswith(PREFIX)}
+
+
+def _named(part: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield the path of every field that a spec names as a hyperparameter, with the spec."""
+    if not dataclasses.is_dataclass(part):
+        return
+    for name in getattr(type(part), "hyperparameters", ()):
+        yield path + name, part
+    for field in dataclasses.fields(part):
+        if field.init and field.name not in ("parent", "name"):
+            yield from _named(getattr(part, field.name), f"{path}{field.name}.")
 
 
 def with_hyperparameters(config: Any, values: Mapping[str, Any]) -> Any:
-    """A config with other values, which may be traced, in the fields of these hyperparameters."""
-    for name, value in values.items():
-        config = _set(config, FIELDS[name].split("."), value)
+    """Return a config with other values, which may be traced, at these paths."""
+    for path, value in values.items():
+        config = _set(config, path.split("."), value)
     return config
 
 
-def values_of(config: Any, names: Iterable[str]) -> dict[str, float]:
-    """The values that a config gives to the hyperparameters of these names and to the optimizer's."""
-    return {name: _get(config, FIELDS[name]) for name in (*names, *OF_OPTIMIZER)}
+def values_of(config: Any, paths: Iterable[str]) -> dict[str, float]:
+    """Return the values that a config gives to the hyperparameters of these paths and to the optimizer's."""
+    return {path: reduce(getattr, path.split("."), config) for path in (*paths, *OF_OPTIMIZER)}
 
 
-def set_hyperparameters(state: Any, values: Mapping[str, float]) -> Any:
-    """A state with other values of hyperparameters that it holds already, in its optimizer's state or beside it."""
-    in_optimizer = {name: value for name, value in values.items() if name in OF_OPTIMIZER}
-    in_step = {name: value for name, value in values.items() if name not in OF_OPTIMIZER}
+def set_state_hyperparameters(state: Any, values: Mapping[str, float]) -> Any:
+    """Return a state with other values of hyperparameters that it has already, in its optimizer's state or beside."""
+    in_optimizer = {path.removeprefix(PREFIX): x for path, x in values.items() if path.startswith(PREFIX)}
+    beside = {path: value for path, value in values.items() if not path.startswith(PREFIX)}
     if in_optimizer:
         state = state.replace(opt_state=set_in_optimizer(state.opt_state, in_optimizer))
-    if in_step:
-        held = {name: jax.device_put(jnp.float32(value), state.step.sharding) for name, value in in_step.items()}
-        state = state.replace(hyperparameters=held)
+    if beside:
+        placed = {path: jax.device_put(jnp.float32(value), state.step.sharding) for path, value in beside.items()}
+        state = state.replace(hyperparameters=placed)
     return state
-
-
-def _get(config: Any, path: str) -> Any:
-    return reduce(lambda part, field: getattr(part, field, None), path.split("."), config)
 
 
 def _set(part: Any, path: list[str], value: Any) -> Any:

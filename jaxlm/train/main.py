@@ -1,296 +1,300 @@
-"""From a command line to a finished run: check everything, then write, then train."""
+"""Train a run from the command line: check everything, then write, then train."""
 
 import inspect
 import os
+import shlex
+import shutil
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, TextIO
 
-import jax
-
-from jaxlm.errors import BadInput
+from jaxlm.data.loader import batches
+from jaxlm.errors import BadInput, Diverged, is_out_of_memory
+from jaxlm.interrupt import Interrupt, Stopped, run_process
 from jaxlm.parallel import Placement
-from jaxlm.steps import Metrics, compute
+from jaxlm.runs.checkpoint import Checkpoints
+from jaxlm.runs.code import check_program
+from jaxlm.runs.directory import RunDirectory, default_directory
+from jaxlm.runs.files import disk_error
+from jaxlm.runs.lineage import command, describe
+from jaxlm.runs.settings import Run
 from jaxlm.steps.transforms import repeat
-from jaxlm.train.checkpoint import Checkpoints, reason
-from jaxlm.train.config import Run, Seeds, parse
-from jaxlm.train.experiment import Build, Experiment
-from jaxlm.train.hyperparameters import set_hyperparameters
-from jaxlm.train.interrupt import Interrupt
-from jaxlm.train.lineage import command, describe
-from jaxlm.train.loop import Meter, ahead, by_shape, every, fit, measure
-from jaxlm.train.progress import Progress, brief, progress, tensorboard, utilisation
-from jaxlm.train.run_directory import RunDirectory, default_directory, since_best
-from jaxlm.train.start import Leaves, take_over, with_noise
+from jaxlm.train.config import parse_command
+from jaxlm.train.experiment import Build, check_experiment, moved_rate, out_of_memory
+from jaxlm.train.init_from import LoadedWeights
+from jaxlm.train.loop import compile_by_shape, every, fit
+from jaxlm.train.meter import Meter
+from jaxlm.train.recorder import Recorder, Stop, compose
 
-Stop = Callable[[list[dict[str, Any]]], str | None]  # the records of a run -> a reason to end it
+Ended = Literal["finished", "stopped", "interrupted"]
+
+
+class Outcome(NamedTuple):
+    """How a call of `train` ended.
+
+    Attributes:
+        state: the last one.
+        completed: updates completed.
+        ended: "finished" at `run.steps`, "stopped" by patience or `stop`, or "interrupted" by a signal.
+        reason: why it was stopped, or the name of the signal; None where it finished.
+        signal: the name of a signal that came, even if the run came to its end all the same.
+    """
+
+    state: Any
+    completed: int
+    ended: Ended
+    reason: str | None
+    signal: str | None = None
+
+    def raise_stopped(self) -> None:
+        """Raise `Stopped` where a signal came, for a command that has more to do than this run."""
+        if self.signal is not None:
+            raise Stopped(signal.Signals[self.signal])
 
 
 def main(build: Build) -> None:
-    """The command line of an experiment file: CONFIG.py and overrides. Exits with 2 and one line on bad input."""
+    """Run the command line of an experiment file: CONFIG and overrides. See `train_command`."""
+    command_line = partial(train_command, build, sys.argv[1:], f"python {sys.argv[0]}")
+    if build.__module__ == "__main__":
+        run_process(command_line)
+    command_line()
+
+
+def train_command(build: Build, words: list[str], program: str) -> None:
+    """Train a config with overrides.
+
+    Exits with 2 and one line on bad input, and with 128 + the number of a signal that stopped the run.
+
+    Args:
+        build: (config, place) -> Experiment.
+        words: the path or name of a config, and overrides.
+        program: what was typed before them, for messages.
+    """
     keep_compiled_programs()
     try:
-        config_file, config = parse(sys.argv[1:], f"python {sys.argv[0]}")
-        directory = config.run.directory or default_directory(config_file, config)
-        train(build, config, directory)
+        config_file, config = parse_command(words, program, source_file(build))
+        train_directory(build, config, config.run.directory or default_directory(config_file, config))
     except BadInput as error:
-        sys.exit(complain(error))
+        sys.exit(print_error(error))
+
+
+def train_directory(build: Build, config: Any, directory: str | Path) -> None:
+    """Train a run as a command does: see `train` for the arguments.
+
+    Exits with 128 + the number of a signal that stopped the run.
+
+    Raises:
+        BadInput: what `train` raises it for; of a run that diverged, with the command that goes on from a checkpoint.
+    """
+    try:
+        outcome = train(build, config, directory)
+    except Diverged as error:
+        raise Diverged(f"{error}; {advise_fork(Path(directory), config)}") from error
+    if outcome.ended == "interrupted":
+        sys.exit(128 + signal.Signals[str(outcome.reason)])
+
+
+def advise_fork(directory: Path, config: Any) -> str:
+    """Say how a run that diverged can go on with other settings."""
+    steps, rate = Checkpoints(directory / "checkpoints").steps(), getattr(config.optim, "peak_lr", None)
+    if not steps:
+        return "it has no checkpoint: begin again in another --run.directory, with a lower rate and --run.save-every"
+    lower = "" if rate is None else f" --optim.peak-lr {rate / 4:.2g}"
+    words = shlex.join(map(str, [directory, f"{directory}-fork"]))
+    return f"go on from its last checkpoint with a lower rate: jaxlm fork {words} --step {steps[-1]}{lower}"
 
 
 def keep_compiled_programs() -> None:
-    """Let a second start of the same run take seconds: keep compiled programs in the user's cache folder.
+    """Keep compiled programs in the user's cache folder, so that a second start of the same run takes seconds.
 
     JAX_COMPILATION_CACHE_DIR chooses another folder; an empty value turns it off.
     """
+    import jax
+
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "jaxlm" / "compiled"))
 
 
-def complain(error: BadInput) -> int:
+def print_error(error: BadInput) -> int:
     """Print the one line of a user's mistake and return the exit code."""
     print(f"error: {error}", file=sys.stderr, flush=True)
     return 2
 
 
-def train(build: Build, config: Any, directory: str | Path, stop: Stop | None = None) -> Any:
-    """Train what `build` composes to `config.run.steps` updates in a directory, from where it stands there.
+def train(build: Build, config: Any, directory: str | Path, stop: Stop | None = None) -> Outcome:
+    """Train a run to `config.run.steps` updates, from its newest checkpoint in a directory if there is one.
 
-    stop: asked at each evaluation, with all records of the run so far; a reason ends the run there.
+    Args:
+        build: (config, place) -> Experiment.
+        config: of the run.
+        directory: of the run.
+        stop: called at the start and at each evaluation, with all records of the run so far, none at first; a reason
+            that it returns ends the run there.
 
-    Returns the state. Raises BadInput, before anything is written, for what cannot run.
+    Raises:
+        BadInput: for what cannot run, before anything is written; for updates that stay non-finite; for a full disk;
+            for memory that is used up.
+    """
+    try:
+        recorder, before = open_run(build, config, directory, stop=stop)
+    except OSError as error:
+        raise disk_error(error, Path(directory)) from error
+    try:
+        state, start = begin_run(recorder, build)
+        if before is not None and start:
+            say_changes(recorder, build, before, start)
+        with Interrupt() as interrupt:
+            return run_updates(recorder, state, start, interrupt)
+    except OSError as error:
+        raise disk_error(error, recorder.run_dir.path) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        recorder.close()
+        if before is None and not recorder.checkpoints.steps():  # a smaller run may have this directory
+            shutil.rmtree(recorder.run_dir.path)
+        raise out_of_memory(error, recorder.experiment, recorder.shapes(), config) from error
+    finally:
+        recorder.close()
+
+
+def open_run(
+    build: Build, config: Any, directory: str | Path, *, stop: Stop | None = None, log: TextIO | None = None
+) -> tuple[Recorder, Any]:
+    """Compose a run and check it before anything is written.
+
+    Returns:
+        Its recorder, and the config that its directory has from an earlier session, or None.
     """
     config.run.validate()
-    place = config.place.build()
-    experiment = build(config, place)
-    shapes = check_shapes(experiment, config.run, place)
-    home = RunDirectory(directory)
-    data = {"train": experiment.train_data.fingerprint(), "eval": experiment.eval_data.fingerprint()}
-    before = home.check(config, data, experiment.artefacts)
-    check_length(home, config.run)
-    leaves = {} if Checkpoints(home.checkpoints).steps() else experiment.start.leaves(shapes, config.model)
-    try:
-        home.begin(
-            config,
-            describe(place, data, config.run.seed),
-            Path(inspect.getfile(inspect.unwrap(build))),
-            experiment.artefacts,
-        )
-        session = Session(experiment, config.run, place, home, leaves)
-        session.stop = stop
-        if before is not None and before.run.steps != config.run.steps:
-            session.moved = (build(before, place).learning_rate, before.run.steps)
-        return session.run()
-    except OSError as error:
-        raise not_written(error, home) from error
-    finally:
-        home.close()
+    experiment, place = compose(build, config)
+    check_experiment(experiment, config.run, place)
+    run_dir = RunDirectory(directory)
+    before = run_dir.check(config, experiment.fingerprints(), experiment.artefacts)
+    if before is not None:
+        check_program(run_dir.path, run_dir.experiment, source_file(build))
+    check_length(run_dir, config.run)
+    return Recorder(experiment, config, place, run_dir, stop=stop, log=log), before
 
 
-def not_written(error: OSError, home: RunDirectory) -> BadInput:
-    """What lies with the machine, as one line."""
-    return BadInput(f"{reason(error)} ({error.filename or home.path}): mend that and run the same command again")
+def begin_run(recorder: Recorder, build: Build, lineage: Mapping[str, Any] | None = None) -> tuple[Any, int]:
+    """Write what a run directory begins with, and restore or initialise.
 
+    Args:
+        recorder: of the run.
+        build: what composed it, whose file is kept.
+        lineage: further fields of the session.
 
-def check_shapes(experiment: Experiment, run: Run, place: Placement) -> Any:
-    """Check batches and trace the initialisation, so that what does not fit is told before anything is written.
-
-    Returns the shapes of the state.
+    Returns:
+        The state to go on from and its number of updates.
     """
-    for name, data, parts in (("train", experiment.train_data, run.accumulate), ("eval", experiment.eval_data, 1)):
-        size = len(next(iter(data[0].values())))
-        if size % (parts * place.devices):
-            raise BadInput(
-                f"the {name} batch of {size} does not divide into {parts} micro-batches on {place.devices} devices: "
-                f"take a multiple of {parts * place.devices}"
-            )
-    return jax.eval_shape(experiment.init, jax.random.key(run.seed))
+    experiment, config = recorder.experiment, recorder.config
+    has_checkpoints = bool(recorder.checkpoints.steps())
+    loaded = LoadedWeights() if has_checkpoints else recorder.load()
+    session = describe(recorder.place, experiment.fingerprints(), config.run.seed) | dict(lineage or {})
+    session |= {"init": loaded.lineage} if loaded.lineage else {}
+    recorder.run_dir.begin(config, session, source_file(build), experiment.artefacts)
+    return recorder.begin(loaded)
 
 
-def check_length(home: RunDirectory, run: Run) -> None:
-    """Raise BadInput where a run has more updates already than are asked for."""
-    steps = Checkpoints(home.checkpoints).steps()
+def source_file(build: Build) -> Path:
+    """Return the experiment file that defines a `build`."""
+    return Path(inspect.getfile(inspect.unwrap(build)))
+
+
+def run_updates(recorder: Recorder, state: Any, start: int, interrupt: Interrupt) -> Outcome:
+    """Train from `start` to the end, to a reason to stop, or to a signal."""
+    run, place, experiment = recorder.config.run, recorder.place, recorder.experiment
+    early = recorder.stop_reason()  # a run that stopped early stays so; an import stops before its first update
+    if early is None and start and (names := recorder.due(start)):
+        early = recorder.evaluate(names, state, start)  # which a signal had cut short
+    stop = run.steps if early is None else start
+    program = place.compile(repeat(experiment.step, run.repeat) if run.repeat > 1 else experiment.step)
+    meter = Meter(recorder.record, run.log_every, start, experiment.throughput)
+
+    def evaluate(state: Any, completed: int) -> str | None:
+        with interrupt.leaving():
+            if names := recorder.due(completed):
+                return meter.untimed(lambda: recorder.evaluate(names, state, completed))
+        return None
+
+    def save(state: Any, completed: int) -> None:
+        if completed < stop:  # the last one follows the last evaluation, in `finish`
+            meter.flush()
+            meter.untimed(lambda: recorder.save(state, completed))
+
+    def preview(state: Any, completed: int) -> None:
+        if completed < stop:
+            meter.untimed(lambda: recorder.preview(state, completed))
+
+    hooks = [
+        evaluate,
+        every(run.save_every, save),
+        every(run.preview_every, preview),
+        lambda state, completed: recorder.checkpoints.check(),
+        lambda state, completed: recorder.tick(completed),
+        lambda state, completed: interrupt.check(),
+    ]
+    step = compile_by_shape(partial(compile_step, program, meter, recorder))
+    batches_ = stream(experiment.train_data, start, stop, run, place)
+    state, completed, why = fit(step, state, batches_, meter, start=start, stop=stop, stride=run.repeat, hooks=hooks)
+    if why is None or why != interrupt.signal or completed == stop:
+        reason = early or (why if why != interrupt.signal else None)
+        with interrupt.leaving():
+            recorder.finish(state, completed, reason)
+            return Outcome(state, completed, "finished" if reason is None else "stopped", reason, interrupt.signal)
+    recorder.ensure_saved(state, completed)
+    recorder.say(f"{interrupt.signal}: saved at update {completed} of {stop}; go on with: {command()}")
+    return Outcome(state, completed, "interrupted", interrupt.signal, interrupt.signal)
+
+
+def stream(data: Any, start: int, stop: int, run: Run, place: Placement) -> Iterator[Any]:
+    """Return the batches of updates `start` to `stop` on the devices, in tuples where a call makes several updates."""
+    single = batches(data, start, stop, put=place.put, workers=run.workers)
+    return zip(*[single] * run.repeat, strict=True) if run.repeat > 1 else single
+
+
+def compile_step(program: Any, meter: Meter, recorder: Recorder, state: Any, batch: Any) -> Any:
+    """Compile the step ahead of time, and print how long it took."""
+    recorder.say("compiling the step")
+    began = time.perf_counter()
+    compiled = meter.untimed(lambda: program.lower(state, batch).compile())
+    recorder.say(f"compiled in {time.perf_counter() - began:.1f} s")
+    return compiled
+
+
+def say_changes(recorder: Recorder, build: Build, before: Any, step: int) -> None:
+    """Print what is not as it was in the session before, at the update where a run goes on.
+
+    Args:
+        recorder: of the run.
+        build: what composed it.
+        before: the config of the session before.
+        step: updates completed.
+    """
+    length, now = before.run.steps, recorder.config.run.steps
+    if length != now and (moved := moved_rate(build(before, recorder.place), recorder.experiment, length, now, step)):
+        recorder.say(f"run.steps {length} is now {now}: {moved}")
+    there, here = (session["fingerprint"] for session in recorder.run_dir.lineage()["sessions"][-2:])
+    changed = [f"{name} {there.get(name)} is now {here[name]}" for name in here if there.get(name) != here[name]]
+    if changed:
+        recorder.say(f"{', '.join(changed)}: from update {step} on, numbers are equal to rounding and not in every bit")
+
+
+def check_length(run_dir: RunDirectory, run: Run) -> None:
+    """Check that the run in a directory is not longer already than `run.steps`.
+
+    Raises:
+        BadInput: it is.
+    """
+    steps = Checkpoints(run_dir.checkpoints).steps()
     if steps and steps[-1] > run.steps:
         raise BadInput(
-            f"{home.path} has {steps[-1]} updates already, more than run.steps {run.steps}: "
+            f"{run_dir.path} has {steps[-1]} updates already, more than run.steps {run.steps}: "
             "raise --run.steps or give another --run.directory"
         )
-
-
-def initialise(experiment: Experiment, place: Placement, seeds: Seeds) -> Any:
-    """The state of a run before its first update: of its own seeds and hyperparameters."""
-    state = place.init(experiment.init, jax.random.key(seeds.init))
-    if seeds.noise != seeds.init:
-        state = with_noise(state, experiment.init, place, seeds.noise)
-    return set_hyperparameters(state, experiment.hyperparameters)
-
-
-class Session:
-    """One session of a run, from its start or a checkpoint to its end or a signal: what the hooks share."""
-
-    def __init__(self, experiment: Experiment, run: Run, place: Placement, home: RunDirectory, leaves: Leaves):
-        self.experiment, self.settings, self.place, self.home = experiment, run, place, home
-        self.leaves = leaves  # what a new run takes over
-        self.stop: Stop | None = None  # what may end the run beside patience
-        self.moved: tuple[Any, int] | None = None  # learning rate and length of the run before, where they differ
-        self.checkpoints = Checkpoints(home.checkpoints, run.keep_last, run.keep_best, run.metric, run.maximize)
-        self.shown: list[Progress] = []
-        self.latest: tuple[int, dict[str, float]] = (0, {})  # the last evaluation, and when
-
-    def run(self) -> Any:
-        """Restore or initialise, train, and leave a sealed checkpoint."""
-        state, start = self.begin()
-        stop = self.settings.steps
-        self.trained_from = start
-        self.home.truncate_metrics(start)
-        self.latest = (start, self.home.evaluation_at(start))
-        self.shown = [progress(stop, start), *tensorboard(self.home.path / "tensorboard", start)]
-        for note in self.experiment.notes:
-            self.say(note)
-        try:
-            with Interrupt() as interrupt:
-                return self.train(state, start, stop, interrupt)
-        finally:
-            self.checkpoints.close()
-            for shown in self.shown:
-                shown.close()
-
-    def begin(self) -> tuple[Any, int]:
-        """The state to go on from and its number of updates."""
-        self.checkpoints.tidy()
-        step = self.checkpoints.newest_whole()
-        seeds = self.settings.seeds
-        if step is None:
-            began = time.perf_counter()
-            state = jax.block_until_ready(initialise(self.experiment, self.place, seeds))
-            print(f"initialised in {time.perf_counter() - began:.1f} s", flush=True)
-            if self.leaves:
-                state = take_over(state, self.leaves)
-                print(f"{len(self.leaves)} arrays taken over from {self.experiment.start.path}", flush=True)
-            return state, 0
-        self.tell_moved_schedule(step)
-        template = self.place.layout(jax.eval_shape(self.experiment.init, jax.random.key(seeds.init)))
-        state = self.checkpoints.restore(step, template)
-        print(f"going on from update {step} of {self.home.path}", flush=True)
-        return state, step
-
-    def tell_moved_schedule(self, step: int) -> None:
-        """Say in one line how another length moves the learning rate, if it does."""
-        if self.moved is None or self.experiment.learning_rate is None:
-            return
-        (old, before), new, now = self.moved, self.experiment.learning_rate, self.settings.steps
-        print(
-            f"run.steps {before} is now {now}: the learning rate at update {step} was {float(old(step)):.3g}, "
-            f"falling to {float(old(before)):.3g} at {before}; it is now {float(new(step)):.3g}, "
-            f"falling to {float(new(now)):.3g} at {now}"
-        )
-
-    def train(self, state: Any, start: int, stop: int, interrupt: Interrupt) -> Any:
-        """Train from `start` to `stop` or to a signal."""
-        settings, place, experiment = self.settings, self.place, self.experiment
-        from jaxlm.data.loader import batches
-
-        over = self.over()  # a run that stopped early stays as it is when it is started again
-        stop = stop if over is None else start
-        stride = settings.repeat
-        single = ahead(batches(experiment.train_data, start, stop, workers=settings.workers), place.put)
-        grouped = zip(*[single] * stride, strict=True) if stride > 1 else single
-        program = place.compile(repeat(experiment.step, stride) if stride > 1 else experiment.step)
-        self.evaluate = place.compile(experiment.evaluate, donate=False)
-        self.meter = Meter(self.record, settings.log_every, start, experiment.units)
-        hooks = [
-            every(settings.eval_every, self.evaluation),
-            every(settings.save_every, self.save),
-            lambda state, completed: self.checkpoints.check(),
-            lambda state, completed: interrupt.signal,
-        ]
-        step = by_shape(partial(self.compile, program))
-        state, completed, why = fit(
-            step, state, grouped, self.meter, start=start, stop=stop, stride=stride, hooks=hooks
-        )
-        if why is not None and why == interrupt.signal and completed < stop:
-            self.ensure_saved(state, completed)
-            self.say(f"{why}: saved at update {completed} of {stop}; go on with: {command()}")
-            return state
-        self.finish(state, completed, why or over)
-        return state
-
-    def compile(self, program: Any, state: Any, batch: Any) -> Any:
-        """Compile the step ahead of time, and tell how long it took."""
-        began = time.perf_counter()
-        compiled = self.meter.aside(lambda: program.lower(state, batch).compile())
-        self.say(f"compiled in {time.perf_counter() - began:.1f} s")
-        return compiled
-
-    def finish(self, state: Any, completed: int, why: str | None) -> None:
-        """Evaluate and save at the end unless that was just done, and show the result."""
-        if self.latest[0] != completed or not self.latest[1]:
-            self.evaluation(state, completed)
-        elif self.trained_from == completed:
-            self.say(brief(*self.latest))
-        self.ensure_saved(state, completed)
-        if why is not None:
-            self.say(why)
-        if self.experiment.preview is not None:
-            self.say(self.experiment.preview(state))
-        self.say(f"run: {self.home.path}")
-
-    def evaluation(self, state: Any, completed: int) -> str | None:
-        """Evaluate on all of the evaluation data; returns a reason to stop where there is one."""
-        from jaxlm.data.loader import batches
-
-        data = self.experiment.eval_data
-        work = partial(measure, self.evaluate, state, ahead(batches(data, 0, len(data)), self.place.put))
-        metrics = compute(self.meter.aside(work), "eval/")
-        self.latest = (completed, metrics)
-        self.emit(completed, metrics)
-        return self.over()
-
-    def over(self) -> str | None:
-        """A reason to end the run where it stands: patience is at an end, or `stop` gives one."""
-        records = list(self.home.metrics())
-        return self.out_of_patience(records) or (self.stop(records) if self.stop else None)
-
-    def out_of_patience(self, records: list[dict[str, Any]]) -> str | None:
-        """A reason to stop when the last evaluations were no better than the best before them."""
-        settings = self.settings
-        since = since_best(records, settings)
-        if settings.patience is None or since < settings.patience:
-            return None
-        return f"stopped early: {settings.metric} has not improved for {since} evaluations"
-
-    def save(self, state: Any, completed: int) -> None:
-        """Seal a checkpoint in the background, with the metrics of an evaluation at the same update."""
-        self.meter.flush()
-        metrics = self.latest[1] if self.latest[0] == completed else {}
-        self.meter.aside(lambda: self.checkpoints.save(completed, state, metrics))
-
-    def ensure_saved(self, state: Any, completed: int) -> None:
-        """Wait for a sealed checkpoint of this update, and make it if no hook did."""
-        self.begin_saving(state, completed)
-        self.checkpoints.wait()
-
-    def begin_saving(self, state: Any, completed: int) -> None:
-        """Seal a checkpoint of this update in the background, if no hook did."""
-        self.checkpoints.wait()
-        if completed not in self.checkpoints.steps():
-            self.save(state, completed)
-
-    def record(self, completed: int, sums: Metrics, times: dict[str, float]) -> None:
-        """Write a record of training."""
-        device = jax.devices()[0]
-        times |= utilisation(self.experiment.flops, times["time/step"], device.device_kind, self.place.devices)
-        self.emit(completed, compute(sums, "train/") | times)
-
-    def emit(self, completed: int, metrics: dict[str, float]) -> None:
-        """Write a record to the run directory and show it."""
-        self.home.append_metrics(completed, metrics)
-        for shown in self.shown:
-            shown.record(completed, metrics)
-
-    def say(self, text: str) -> None:
-        """Show a line."""
-        self.shown[0].say(text)

@@ -1,9 +1,19 @@
-"""What a run tells while it runs: a bar on a terminal, plain lines elsewhere, TensorBoard events if installed."""
+"""Show a run while it trains: a bar on a terminal, plain lines elsewhere, TensorBoard events if installed."""
 
+import contextlib
+import math
+import socket
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TextIO
+
+import jax
+
+from jaxlm.parallel import Placement
+
+FLUSHED_EVERY = 10.0  # seconds between two times that TensorBoard's events are written to the disk
 
 # Dense peak of the half-precision matrix units in FLOP/s, from the makers' data sheets, by jax's `device_kind`.
 PEAK_FLOPS = {
@@ -20,10 +30,13 @@ PEAK_FLOPS = {
 
 
 class Progress(Protocol):
-    """Shows records as they come."""
+    """What shows the records of a run as they come."""
 
     def record(self, step: int, metrics: dict[str, float]) -> None:
         """Show one record."""
+
+    def tick(self, step: int) -> None:
+        """Show the updates completed, at every call."""
 
     def say(self, text: str) -> None:
         """Show one line of text."""
@@ -33,15 +46,26 @@ class Progress(Protocol):
 
 
 def utilisation(flops: float | None, seconds: float, device_kind: str, devices: int) -> dict[str, float]:
-    """Model FLOP utilisation (PaLM, appendix B, arXiv:2204.02311), or nothing where a peak or the FLOPs are unknown."""
+    """Compute the model FLOP utilisation (PaLM, appendix B, arXiv:2204.02311); empty where peak or FLOPs are unknown.
+
+    Args:
+        flops: of one update.
+        seconds: of one update.
+        device_kind: jax's name of the chip.
+        devices: how many.
+    """
     peak = PEAK_FLOPS.get(device_kind)
     return {"time/mfu": flops / (seconds * peak * devices)} if flops and peak else {}
 
 
-def brief(step: int, metrics: dict[str, float]) -> str:
-    """A record as one line: what a person follows, in fixed order."""
+def brief(step: int, metrics: dict[str, float], chosen: str = "") -> str:
+    """Format a record as one line, with the chosen metric first and marked by a star."""
     words = [f"step {step}"]
+    if chosen in metrics:
+        words.append(f"*{chosen} {metrics[chosen]:.4g}")
     for name, value in metrics.items():
+        if name == chosen:
+            continue
         kind, _, label = name.partition("/")
         if kind != "time" and not (label == "skipped" and value == 0):
             words.append(f"{label if kind == 'train' else name} {value:.4g}")
@@ -51,7 +75,7 @@ def brief(step: int, metrics: dict[str, float]) -> str:
 
 
 def speed(metrics: dict[str, float]) -> list[str]:
-    """Throughput, waiting for data, and utilisation where it is known."""
+    """Format throughput, the share of time spent waiting for data, and the utilisation where it is known."""
     words = [f"{v:,.0f} {k[5:-11]}/s" for k, v in metrics.items() if k.endswith("_per_second")]
     if "time/data_wait" in metrics:
         words.append(f"data wait {metrics['time/data_wait']:.1%}")
@@ -61,59 +85,86 @@ def speed(metrics: dict[str, float]) -> list[str]:
 
 
 class Lines:
-    """Plain lines on standard output, or in a text file."""
+    """Print plain lines to standard output or to a text file."""
 
-    def __init__(self, file: TextIO | None = None):
-        self._file = file
+    def __init__(self, chosen: str = "", file: TextIO | None = None):
+        self._chosen, self._file = chosen, file
 
     def record(self, step: int, metrics: dict[str, float]) -> None:
         """Print a record."""
-        self.say(brief(step, metrics))
+        self.say(brief(step, metrics, self._chosen))
+
+    def tick(self, step: int) -> None:
+        """Do nothing: lines have no bar."""
 
     def say(self, text: str) -> None:
         """Print a line."""
         print(text, file=self._file, flush=True)
 
     def close(self) -> None:
-        """Nothing to finish."""
+        """Do nothing."""
 
 
 class Bar:
-    """A progress bar on a terminal, with the last record beside it and time left."""
+    """Show a progress bar on a terminal, with elapsed and remaining time and the last record."""
 
-    def __init__(self, total: int, start: int):
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as RichProgress
+    def __init__(self, total: int, start: int, chosen: str = ""):
+        from rich import progress as rich
 
-        columns = (BarColumn(12), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-        self._bar = RichProgress(*columns)
+        times = (rich.TimeElapsedColumn(), rich.TimeRemainingColumn())
+        self._chosen = chosen
+        self._bar = rich.Progress(
+            rich.BarColumn(8), rich.MofNCompleteColumn(), *times, rich.TextColumn("{task.description}")
+        )
         self._task = self._bar.add_task("", total=total, completed=start)
         self._bar.start()
 
     def record(self, step: int, metrics: dict[str, float]) -> None:
-        """Move the bar; evaluations stay on the screen as lines."""
-        if any(name.startswith("eval/") for name in metrics):
-            self.say(brief(step, metrics))
+        """Show a training record beside the bar, and an evaluation as a line above it."""
+        if "train/loss" not in metrics:
+            self.say(brief(step, metrics, self._chosen))
         else:
             words = [f"loss {metrics['train/loss']:.4g}", *speed(metrics)]
             self._bar.update(self._task, completed=step, description="  ".join(words))
 
+    def tick(self, step: int) -> None:
+        """Move the bar to an update."""
+        self._bar.update(self._task, completed=step)
+
     def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._bar.console.print(text, highlight=False, markup=False)
+        """Print a line above the bar; paths and commands are not wrapped."""
+        self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Stop the bar; it stays on the screen."""
         self._bar.stop()
 
 
-def progress(total: int, start: int) -> Progress:
-    """A bar where standard output is a terminal, plain lines elsewhere."""
-    return Bar(total, start) if sys.stdout.isatty() else Lines()
+def progress(total: int, start: int, chosen: str = "", log: TextIO | None = None) -> Progress:
+    """Return a bar where standard output is a terminal, and plain lines elsewhere or in a log file."""
+    return Bar(total, start, chosen) if log is None and sys.stdout.isatty() else Lines(chosen, log)
 
 
-class Table:
-    """A table on a terminal that is drawn anew in place. It stays there while standard output is redirected."""
+def start_lines(directory: Path, place: Placement, shapes: Any, events: Sequence[Any]) -> list[str]:
+    """Return the lines printed at the start of a run: directory, devices, parameters by module."""
+    device = jax.devices()[0]
+    lines = [f"run directory: {directory}", f"devices: {place.devices} x {device.device_kind}, {place!r}"]
+    sizes: dict[str, int] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        before, found, inside = name.partition("params/")
+        if found and (not before or before.startswith("parts/")):
+            module = before + "/".join(inside.split("/")[:1])
+            sizes[module] = sizes.get(module, 0) + math.prod(leaf.shape)
+    shown = dict(sorted(sizes.items(), key=lambda item: -item[1])[:6])
+    rest = sum(sizes.values()) - sum(shown.values())
+    parts = ", ".join(f"{name} {size:,}" for name, size in {**shown, **({"others": rest} if rest else {})}.items())
+    lines.append(f"parameters: {sum(sizes.values()):,} ({parts})")
+    return lines + [f"TensorBoard: tensorboard --logdir {directory / 'tensorboard'}" for _ in events]
+
+
+class LiveTable:
+    """Show a table on a terminal that is drawn again in place, also while standard output is redirected."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -123,7 +174,7 @@ class Table:
         self._live.start()
 
     def show(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Draw these rows in the place of those before."""
+        """Draw the table with these rows."""
         from rich.table import Table as RichTable
         from rich.text import Text
 
@@ -139,39 +190,85 @@ class Table:
         self._live.console.print(text, highlight=False, markup=False)
 
     def close(self) -> None:
-        """Leave the table as it stands."""
+        """Stop drawing; the last table stays on the screen."""
         self._live.stop()
 
 
-def table() -> Table | None:
-    """A table where standard output is a terminal."""
-    return Table() if sys.stdout.isatty() else None
+def table() -> LiveTable | None:
+    """Return a table where standard output is a terminal, else None."""
+    return LiveTable() if sys.stdout.isatty() else None
 
 
 class TensorBoard:
-    """Event files beside the run, written without TensorFlow. `purge` hides what lies past a restored update."""
+    """Write event files in the run's directory, without TensorFlow.
 
-    def __init__(self, directory: Path, purge: int):
-        from tensorboardX import SummaryWriter
+    They are written where `record` is called and not by a thread, which lets a run wait for ever once it has failed. A
+    file that cannot be written, such as on a full disk, ends the events and not the run.
 
-        self._writer: Any = SummaryWriter(str(directory), purge_step=purge)
+    Args:
+        directory: of the event files.
+        purge: the restored update; TensorBoard hides earlier events past it.
+        say: prints a line.
+
+    Raises:
+        ImportError: tensorboardX is not installed.
+    """
+
+    def __init__(self, directory: Path, purge: int, say: Callable[[str], None]):
+        from tensorboardX.record_writer import RecordWriter
+
+        self._say, self._flushed = say, time.monotonic()
+        self._writer: RecordWriter | None = None
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
+
+        def begin() -> None:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._writer = RecordWriter(str(directory / name))
+            self._write(0, file_version="brain.Event:2")
+            self._write(purge, session_log={"status": "START"})
+
+        self._attempt(begin)
 
     def record(self, step: int, metrics: dict[str, float]) -> None:
         """Write every metric as a scalar."""
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, value, step)
+        if self._writer is not None:
+            scalars = [{"tag": name, "simple_value": value} for name, value in metrics.items()]
+            self._attempt(lambda: self._write(step, summary={"value": scalars}))
+
+    def tick(self, step: int) -> None:
+        """Do nothing: only records are written."""
 
     def say(self, text: str) -> None:
-        """Text is not kept."""
+        """Do nothing: text is not written."""
 
     def close(self) -> None:
-        """Write what is buffered."""
-        self._writer.close()
+        """Write the buffer and close the file."""
+        if self._writer is not None:
+            self._attempt(self._writer.close)
+
+    def _write(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        assert self._writer is not None
+        self._writer.write(Event(step=step, wall_time=time.time(), **content).SerializeToString())
+        if time.monotonic() - self._flushed > FLUSHED_EVERY:
+            self._flushed = time.monotonic()
+            self._writer.flush()
+
+    def _attempt(self, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except OSError as error:
+            writer, self._writer = self._writer, None
+            self._say(f"TensorBoard: no more events are written ({error.strerror or error})")
+            with contextlib.suppress(OSError):  # closing writes what is still in the buffer
+                if writer is not None:
+                    writer.close()
 
 
-def tensorboard(directory: Path, purge: int) -> list[Progress]:
-    """A writer in a list, or an empty list where the extra is not installed."""
+def tensorboard(directory: Path, purge: int, say: Callable[[str], None]) -> list[Progress]:
+    """Return a writer in a list, or an empty list where the extra is not installed."""
     try:
-        return [TensorBoard(directory, purge)]
+        return [TensorBoard(directory, purge, say)]
     except ImportError:
         return []

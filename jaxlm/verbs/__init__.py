@@ -1,34 +1,45 @@
 """What the verbs of the command line do."""
 
 import argparse
-from collections.abc import Callable
+from importlib import import_module
+
+VERBS = {
+    "train": "begin.train:train_by_name",
+    "fork": "begin.fork:fork",
+    "average": "begin.average:average_checkpoints",
+    "list": "begin.list:list_all",
+    "new": "begin.new:new",
+    "lr-find": "begin.lr_find:lr_find",
+    "doctor": "doctor:doctor",
+    "info": "runs:info",
+    "sample": "runs:sample",
+    "eval": "runs:evaluate_run",
+    "lm-eval": "harness:lm_eval",
+    "predict": "predict:predict",
+    "import": "hub:import_run",
+    "export": "hub:export",
+    "ablate": "ablate:run_ablate",
+    "crossval": "crossval:crossval",
+    "tune": "tune:tune",
+    "explain": "trace:run_explain",
+    "verify": "trace:run_verify",
+    "bisect": "trace:run_bisect",
+    "verify-resume": "runs:verify_resumes",
+}
+TAKE_OVERRIDES = {
+    "train",
+    "fork",
+    "lr-find",
+    "import",
+    "ablate",
+    "crossval",
+    "tune",
+    "verify-resume",
+}  # of a config, as --run.steps 100
 
 
-def run(words: argparse.Namespace, rest: list[str]) -> int:
-    """Do what a parsed command line says and return the exit code."""
-    from jaxlm.verbs import runs, trace
-    from jaxlm.verbs.ablate import ablate
-    from jaxlm.verbs.crossval import crossval
-    from jaxlm.verbs.harness import lm_eval
-    from jaxlm.verbs.hub import bring, export
-    from jaxlm.verbs.predict import predict
-    from jaxlm.verbs.tune import tune
-
-    verbs: dict[str, Callable[[], int]] = {
-        "doctor": runs.doctor,
-        "info": lambda: runs.info(words.run),
-        "sample": lambda: runs.sample(words),
-        "eval": lambda: runs.evaluate(words),
-        "lm-eval": lambda: lm_eval(words),
-        "predict": lambda: predict(words),
-        "import": lambda: bring(words, rest),
-        "export": lambda: export(words),
-        "ablate": lambda: ablate(words, rest),
-        "crossval": lambda: crossval(words, rest),
-        "tune": lambda: tune(words, rest),
-        "explain": lambda: trace.explain(words),
-        "verify": lambda: trace.verify(words),
-        "bisect": lambda: trace.bisect(words),
-        "verify-resume": lambda: runs.verify(words, rest),
-    }
-    return verbs[words.verb]()
+def dispatch(args: argparse.Namespace, overrides: list[str]) -> int:
+    """Do what a parsed command line says and return the exit code. Only the verb's own module is imported."""
+    module, _, name = VERBS[args.verb].partition(":")
+    verb = getattr(import_module(f"jaxlm.verbs.{module}"), name)
+    return verb(args, overrides) if args.verb in TAKE_OVERRIDES else verb(args)

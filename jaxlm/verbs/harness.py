@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jaxlm.ablate.record import write_atomic
 from jaxlm.errors import BadInput
-from jaxlm.train.run_directory import RunDirectory
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.files import write_atomic
 
 SCORES = "lm_eval.json"
 RESAMPLES = 1000  # for the standard error of what has no formula for it
@@ -28,9 +28,9 @@ def lm_eval(words: argparse.Namespace) -> int:
     try:
         from lm_eval.evaluator import simple_evaluate
     except ImportError:
-        raise BadInput("lm-eval is not installed: install it with: pip install 'jaxlm[lm-eval]'") from None
+        raise BadInput("lm-eval is not installed: install it with: pip install lm-eval") from None
     manager = task_manager(words.tasks, words.include_path)
-    model, step = language_model(home, words)
+    model, step = harness_model(home, words)
     try:
         results = simple_evaluate(
             model,
@@ -54,7 +54,7 @@ def lm_eval(words: argparse.Namespace) -> int:
 
 
 def task_manager(tasks: list[str], folder: str | None) -> Any:
-    """The harness's tasks, with those of a folder. Raises BadInput for a name that is none of them."""
+    """Return the harness's tasks, with those of a folder; raise BadInput for an unknown name."""
     from lm_eval.tasks import TaskManager
 
     if folder is not None and not Path(folder).is_dir():
@@ -66,17 +66,17 @@ def task_manager(tasks: list[str], folder: str | None) -> Any:
     return manager
 
 
-def language_model(home: RunDirectory, words: argparse.Namespace) -> tuple[Any, int]:
-    """The harness's view of a run's model at a checkpoint, and the update of that."""
-    from jaxlm.decode.harness import Harness
+def harness_model(home: RunDirectory, words: argparse.Namespace) -> tuple[Any, int]:
+    """Return a run's model at a checkpoint as the harness calls it, and the update of the checkpoint."""
+    from jaxlm.decode.lm_eval import LMEvalModel
     from jaxlm.verbs.runs import language_model
 
     model, variables, tokenizer, step = language_model(home, words.step)
-    return Harness(model, variables, tokenizer, batch=words.batch, begin=words.begin), step
+    return LMEvalModel(model, variables, tokenizer, batch=words.batch, begin=words.begin), step
 
 
 def score_of(results: Any, task: str, step: int, words: argparse.Namespace) -> dict[str, Any]:
-    """What a task gave, and all that it depends on beside the run: harness, task, prompts.
+    """Return the results of a task, and what they depend on beside the run: harness, task, prompts.
 
     scores: by metric and filter of answers, "acc,none".
     prompts: SHA-256 over the number and the arguments of every request, few-shot examples included.
@@ -100,7 +100,7 @@ def score_of(results: Any, task: str, step: int, words: argparse.Namespace) -> d
 
 def keep(path: Path, made: list[dict[str, Any]]) -> None:
     """Add scores to those of a run; a score of equal harness, task, prompts and checkpoint is replaced."""
-    old = json.loads(path.read_text()) if path.is_file() else []
+    old = json.loads(path.read_text("utf-8")) if path.is_file() else []
     names = [name for name in made[0] if name != "scores"] if made else []
     fresh = [[score[name] for name in names] for score in made]
     kept = [score for score in old if [score.get(name) for name in names] not in fresh]

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import functools
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,32 +12,38 @@ from typing import Any
 
 from jaxlm.errors import BadInput
 from jaxlm.hub import pretrained
-from jaxlm.hub.fetch import folder_of
-from jaxlm.hub.placing import unrolled
-from jaxlm.train.config import Config, Run, load, load_module, override
-from jaxlm.train.run_directory import RunDirectory
-from jaxlm.train.source import config_source
-from jaxlm.train.start import Start, read_leaves, read_run
+from jaxlm.hub.fetch import fetch_folder
+from jaxlm.hub.transfer import unrolled
+from jaxlm.hub.whisper import companions, feature_options, generation_options
+from jaxlm.runs.checkpoint import CheckpointStep
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.load import load_module
+from jaxlm.runs.serialise import config_source
+from jaxlm.runs.settings import Run
+from jaxlm.runs.shipped import find_file
+from jaxlm.runs.weights import read_leaves, read_run
+from jaxlm.train.config import Config, load_config, override
+from jaxlm.train.init_from import InitFrom
 
 FINE_TUNE = "fine_tune.py"  # the config of a run that was imported, beside it
-TOKENIZER = "tokenizer.json"
+TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 
 
-def bring(words: argparse.Namespace, rest: list[str]) -> int:
+def import_run(words: argparse.Namespace, rest: list[str]) -> int:
     """Make a run of pretrained weights: no update, an evaluation, a sealed checkpoint, and a config to go on with."""
     from jaxlm.train.main import keep_compiled_programs, train
 
     keep_compiled_programs()
-    folder = folder_of(words.source).absolute()
+    folder = fetch_folder(words.source).absolute()
     model = pretrained.read_model(folder)
     config = _task_config(model, folder, words.config) if words.config else _language_config(model, folder, words)
-    fresh = "" if getattr(model, "classes", 0) else config.start.fresh  # a classifier's head comes with it
-    start = dataclasses.replace(config.start, path=str(folder), fresh=fresh)
-    config = override(dataclasses.replace(config, start=start), rest, "jaxlm import")
-    if not Path(words.experiment).is_file():
-        raise BadInput(f"there is no experiment file {words.experiment}: give one with --experiment")
-    build = load_module(words.experiment).build
-    again = f"{words.source}, imported.\n\n    python {words.experiment} {FINE_TUNE}\n"
+    fresh = "" if config.model is model else config.init.fresh  # its head comes with it
+    start = dataclasses.replace(config.init, path=str(folder), fresh=fresh)
+    config = override(dataclasses.replace(config, init=start), rest, "jaxlm import")
+    file = find_file("experiment", words.experiment)
+    build = load_module(file).build
+    directory = Path(words.directory or Path("runs") / folder.name)
+    again = f"{words.source}, imported.\n\n    python {file} {directory / FINE_TUNE}\n"
     text = config_source(again, config)
 
     @functools.wraps(build)
@@ -44,24 +51,39 @@ def bring(words: argparse.Namespace, rest: list[str]) -> int:
         experiment = build(config, place)
         return dataclasses.replace(experiment, artefacts={**experiment.artefacts, FINE_TUNE: text})
 
-    directory = Path(words.directory or Path("runs") / folder.name)
-    train(with_config, config, directory, stop=lambda records: f"imported from {folder}, and not trained")
-    print(f"to fine-tune it: python {words.experiment} {directory / FINE_TUNE}")
+    train(
+        with_config, config, directory, stop=lambda records: f"imported from {folder}, and not trained"
+    ).raise_stopped()
+    print(f"to fine-tune it: python {file} {directory / FINE_TUNE}")
     return 0
 
 
 def _task_config(model: Any, folder: Path, path: str) -> Any:
-    """A config of a task with its model replaced, or the encoder of its model."""
-    config = load(path)
-    if "encoder" in pretrained.own_fields(type(config.model)) and type(model) is not type(config.model):
+    """Return a config of a task with its model replaced, or the encoder of its model."""
+    config = load_config(find_file("config", path))
+    if "encoder" in pretrained.module_fields(type(config.model)) and type(model) is not type(config.model):
         model = config.model.clone(encoder=model)
-    if hasattr(model, "classes") != hasattr(config.model, "classes"):
+    of_sound = hasattr(model, "source_context")
+    if hasattr(model, "classes") != hasattr(config.model, "classes") or of_sound != hasattr(
+        config.model, "source_context"
+    ):
         raise BadInput(f"{folder} holds a {type(model).__name__}, which {path} is not for: give another one")
-    return dataclasses.replace(config, model=model)
+    config = dataclasses.replace(config, model=model)
+    return _of_whisper(config, folder) if of_sound else config
+
+
+def _of_whisper(config: Any, folder: Path) -> Any:
+    """Return a config with the window, the tokenizer and the rules of writing of a folder with a Whisper."""
+    features = dataclasses.replace(config.data.features, bands=config.model.bands, **feature_options(folder))
+    window = 2 * config.model.source_context * features.hop
+    tokenizer = dataclasses.replace(config.data.tokenizer, path=str(folder))
+    data = dataclasses.replace(config.data, features=features, widths=(window,), tokenizer=tokenizer)
+    decode = dataclasses.replace(config.decode, **generation_options(folder))
+    return dataclasses.replace(config, data=data, decode=decode)
 
 
 def _language_config(model: Any, folder: Path, words: argparse.Namespace) -> Config:
-    """A config for a decoder-only transformer; others need one of their task."""
+    """Return a config for a decoder-only transformer; others need one of their task."""
     from jaxlm.data import Pretrained, Text
     from jaxlm.models.gpt import GPT
     from jaxlm.optim import AdamW
@@ -72,9 +94,9 @@ def _language_config(model: Any, folder: Path, words: argparse.Namespace) -> Con
             "and its experiment with --experiment"
         )
     tokenizer = Pretrained(str(Path(words.tokenizer).absolute()) if words.tokenizer else str(folder))
-    data = Text(path=None, tokenizer=tokenizer, batch=8, length=min(model.context, 256), eval_share=0.002)
-    optim = AdamW(peak=2e-5, warmup=50, decay=0.1, clip=1.0)
-    return Config(model, data, optim, start=Start(), run=Run(steps=500, eval_every=100, save_every=100))
+    data = Text(path=None, tokenizer=tokenizer, batch=8, length=min(model.context, 256), eval_fraction=0.002)
+    optim = AdamW(peak_lr=2e-5, warmup=50, weight_decay=0.1, clip_norm=1.0)
+    return Config(model, data, optim, init=InitFrom(), run=Run(steps=500, eval_every=100, save_every=100))
 
 
 def export(words: argparse.Namespace) -> int:
@@ -90,7 +112,7 @@ def export(words: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _whole(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place when all is written."""
+    """Yield a folder next to `out` that takes its place when all is written."""
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -103,36 +125,43 @@ def _whole(out: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_model(folder: Path, home: RunDirectory, step: int | None) -> str:
+def _write_model(folder: Path, home: RunDirectory, step: CheckpointStep) -> str:
     """Write the model as transformers loads it."""
     from jaxlm.data import load_tokenizer
-    from jaxlm.data.tokenizer_files import library_files
+    from jaxlm.data.tokenizers.files import library_files
 
-    model, leaves = home.config().model, read_leaves(str(home.path), step)
+    config, leaves = home.config(), read_leaves(str(home.path), step)
+    model = config.model
     model = getattr(model, "base", model)  # adapters are merged by now
     if getattr(model, "scan", False):
         model, leaves = model.clone(scan=False), unrolled(leaves)
     kept = home.path / TOKENIZER
-    tokenizer = load_tokenizer(kept.read_text()) if kept.is_file() else None
+    tokenizer = load_tokenizer(kept.read_text("utf-8")) if kept.is_file() else None
     files = library_files(tokenizer) if tokenizer else {}
-    pretrained.write(folder, model, leaves, dataclasses.asdict(tokenizer.special) if tokenizer else {})
+    special = dataclasses.asdict(tokenizer.special) if tokenizer else {}
+    pretrained.save_pretrained(folder, model, leaves, special, home.class_names())
+    if TOKENIZER_CONFIG in files:
+        inputs = {"model_input_names": pretrained.family_of_model(model).model_inputs}
+        files[TOKENIZER_CONFIG] = json.dumps(json.loads(files[TOKENIZER_CONFIG]) | inputs, indent=2) + "\n"
+    if tokenizer and hasattr(model, "source_context"):
+        files |= companions(model, config.data.features, config.decode, tokenizer)
     for name, text in files.items():
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, "utf-8")
     if tokenizer and not files:
         print("its tokenizer has no form that transformers knows, and is left out")
     return f"{len(leaves)} arrays"
 
 
-def _write_adapters(folder: Path, home: RunDirectory, step: int | None) -> str:
+def _write_adapters(folder: Path, home: RunDirectory, step: CheckpointStep) -> str:
     """Write the adapters as PEFT loads them."""
     from jaxlm.hub import peft
 
     variables, model = read_run(home, step), home.config().model
     if "base" not in variables:
         raise BadInput(f"{home.path} has no adapters: its model is no Adapted(...); export it with --to hf")
-    leaves = pretrained.by_path({"params": variables["params"]})
+    leaves = pretrained.leaves_by_path({"params": variables["params"]})
     base = model.base
     if getattr(base, "scan", False):
         base, leaves = base.clone(scan=False), unrolled(leaves)
-    peft.write(folder, base, model.lora, pretrained.nested(leaves)["params"])
+    peft.save_adapters(folder, base, model.lora, pretrained.tree_from_leaves(leaves)["params"])
     return f"{len(leaves)} arrays of adapters"

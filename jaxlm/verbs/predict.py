@@ -1,81 +1,210 @@
-"""Tell what image files show, with a run's classifier."""
+"""`jaxlm predict`: answers of a run's model for texts, image files, recordings, questions and conversations."""
 
 import argparse
 import json
+import re
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
+from jaxlm.errors import BadInput, join_reasons
 
-from jaxlm.errors import BadInput
-from jaxlm.train.checkpoint import Checkpoints
-from jaxlm.train.run_directory import RunDirectory
-from jaxlm.verbs.runs import choose, read_classes
+# of predictors, see `Predictor.with_options`
+OPTIONS = ("top", "length", "temperature", "top_p", "seed", "speaker", "speed", "vocoder")
+COLUMN = 60  # characters of an input that a table shows
 
-BATCH = 32
+
+class Input(NamedTuple):
+    """A raw input, and what to call it in a table or a message."""
+
+    name: str
+    value: Any
 
 
 def predict(words: argparse.Namespace) -> int:
-    """Print the likeliest classes of each file with their probabilities.
+    """Print an answer for each input, as a table or as JSON lines.
 
-    Every file is read before the first is told, and a broken one is an error that names it; with `--skip-broken` it is
-    named on the standard error and left out.
+    Nothing is printed before every input has its answer. An input that cannot be read is an error that names it; with
+    `--skip-broken` it is named on the standard error, and is {"error": ...} among the JSON lines.
+
+    Raises:
+        BadInput: no run, an input that cannot be read, or an option that the run's predictor does not have.
     """
-    home = RunDirectory.existing(words.run)
-    classes = read_classes(home)
-    if "shape" not in classes:
-        raise BadInput(f"{home.path} is a run of a classifier of texts: predict reads images")
-    files, images = read_images(words.files, classes, words.skip_broken)
-    if not files:
-        raise BadInput("none of the files is a readable image")
-    probabilities = classify(home, words.step, images)
-    count = min(max(words.top, 1), len(classes["names"]))
-    width = max(map(len, files))
-    for file, row in zip(files, probabilities, strict=True):
-        best = [(classes["names"][k], float(row[k])) for k in np.argsort(-row, kind="stable")[:count]]
-        if words.json:
-            print(json.dumps({"file": file, "classes": [{"name": n, "probability": p} for n, p in best]}))
-        else:
-            print(f"{file:{width}}  " + "  ".join(f"{name} {probability:.4f}" for name, probability in best))
+    from jaxlm.predict.classes import ClassProbabilities
+    from jaxlm.predict.images import ReadImages
+    from jaxlm.predict.load import load_run
+    from jaxlm.predict.predictor import answer_all
+    from jaxlm.predict.sound.speech import ReadSpeech
+
+    check_given(words)
+    loaded = load_run(words.run, words.step)
+    inputs = list(read_inputs(words, getattr(loaded.predictor.preprocess, "columns", ())))
+    # a path is never cut, a text that names itself is
+    if not isinstance(loaded.predictor.preprocess, ReadImages | ReadSpeech):
+        inputs = [Input(shorten(one.name) or '""', one.value) if one.name == one.value else one for one in inputs]
+    chosen = {name: getattr(words, name) for name in OPTIONS if getattr(words, name) is not None}
+    predictor = loaded.predictor.with_options(**chosen)
+    if words.proba and not isinstance(predictor.postprocess, ClassProbabilities):
+        raise BadInput(f"{words.run} is not a run of a classifier: leave --proba out")
+    if words.batch is not None and words.batch < 1:
+        raise BadInput(f"--batch is {words.batch}: it must be at least 1")
+    answers = answer_all(predictor, loaded.variables, [one.value for one in inputs], batch=words.batch)
+    found = keep_sound(checked(inputs, answers, words.skip_broken), words.output)
+    lines = json_lines(found) if words.json else table_lines(found, words)
+    for line in lines:
+        print(line)
     return 0
 
 
-def read_images(files: list[str], classes: dict[str, Any], skip: bool) -> tuple[list[str], np.ndarray]:
-    """The files that can be read, and their images, uint8 [N, H, W, C], in the form that the run was trained on."""
-    from jaxlm.data.image_source import decode
-
-    height, width, channels = classes["shape"]
-    good, images = [], []
-    for file in files:
-        try:
-            content = Path(file).expanduser().read_bytes()
-            images.append(decode(content, (height, width), channels, classes["crop"], None))
-            good.append(file)
-        except (OSError, SyntaxError, ValueError) as error:
-            if not skip:
-                raise BadInput(f"{file} is no readable image ({error}): mend it, or add --skip-broken") from None
-            print(f"skipped {file}: {error}", file=sys.stderr)
-    return good, np.stack(images) if images else np.zeros((0, height, width, channels), np.uint8)
+Answered = tuple[Input, Any]  # an answer, or the BadInput that stands for it
 
 
-def classify(home: RunDirectory, step: int | None, images: np.ndarray) -> np.ndarray:
-    """Probabilities float32 [N, K] of images uint8 [N, H, W, C], in batches of one size, so that one program serves."""
-    import jax
+def checked(inputs: list[Input], answers: Iterable[Any], skip: bool) -> list[Answered]:
+    """Return inputs with their answers.
 
-    from jaxlm.steps import evaluated
+    Raises:
+        BadInput: inputs that cannot be read, all named, unless they are skipped; or all of them are.
+    """
+    found = list(zip(inputs, answers, strict=True))
+    broken = [(one.name, answer) for one, answer in found if isinstance(answer, BadInput)]
+    if broken and not skip:
+        reasons = join_reasons([f"{name}: {answer}" for name, answer in broken])
+        count = f"{len(broken)} of {len(found)} inputs cannot be read: " if len(broken) > 1 else ""
+        raise BadInput(f"{count}{reasons}, or add --skip-broken")
+    for name, answer in broken:
+        print(f"skipped {name}: {answer}", file=sys.stderr)
+    if len(broken) == len(found):
+        raise BadInput("none of the inputs can be read")
+    return found
 
-    config, checkpoints = home.config(), Checkpoints(home.checkpoints)
-    state = checkpoints.restore_raw(choose(checkpoints, step, home))
-    variables = evaluated(state["params"], state.get("variables"), state.get("ema"))
 
-    @jax.jit
-    def probabilities(batch: Any) -> Any:
-        return jax.nn.softmax(config.model.apply(variables, config.data.prepare(batch)["image"], train=False))
+def keep_sound(found: list[Answered], folder: str | None) -> list[Answered]:
+    """Write sound among the answers to WAV files, and name these in its place.
 
-    parts = []
-    for start in range(0, len(images), BATCH):
-        part = images[start : start + BATCH]
-        padded = np.concatenate([part, np.zeros((BATCH - len(part), *part.shape[1:]), part.dtype)])
-        parts.append(np.asarray(probabilities({"image": padded}))[: len(part)])
-    return np.concatenate(parts)
+    Args:
+        found: inputs with their answers.
+        folder: where to write; None: the current folder, and no answer need have sound.
+
+    Raises:
+        BadInput: a file cannot be written, or a folder is given and no answer has sound.
+    """
+    if not any("samples" in answer for _, answer in found if isinstance(answer, dict)):
+        if folder is not None:
+            raise BadInput("--output is for answers that are sound, and this run gives none: leave it out")
+        return found
+    from jaxlm.data.audio.files import write_wav
+
+    home, kept = Path(folder or ".").expanduser(), []
+    for number, (one, answer) in enumerate(found, 1):
+        if isinstance(answer, dict) and "samples" in answer:
+            name = re.sub(r"[^a-z0-9]+", "-", one.name.rpartition("/")[2].lower()).strip("-")
+            path = home / "-".join(filter(None, [f"{number:04}", name, answer.get("speaker", "")]))
+            path = path.with_name(f"{path.name}.wav")
+            write_wav(path, answer["samples"], answer["rate"])
+            answer = {"audio": str(path), **{key: x for key, x in answer.items() if key != "samples"}}
+        kept.append((one, answer))
+    return kept
+
+
+def json_lines(found: list[Answered]) -> Iterator[str]:
+    """Yield one JSON object an input."""
+    for _, answer in found:
+        yield json.dumps({"error": str(answer)} if isinstance(answer, BadInput) else answer)
+
+
+def table_lines(found: list[Answered], words: argparse.Namespace) -> Iterator[str]:
+    """Yield one line an input for people; those that are skipped are left out."""
+    whole = [(one, answer) for one, answer in found if not isinstance(answer, BadInput)]
+    width = max((len(one.name) for one, _ in whole), default=0)
+    for one, answer in whole:
+        match answer:
+            case {"label": label, "probability": share, "probabilities": shares}:
+                pairs = shares.items() if words.proba or words.top else [(label, share)]
+                yield f"{one.name:{width}}  " + "  ".join(f"{name} {p:.4f}" for name, p in pairs)
+            case {"answer": text, "start": start, "end": end, "probability": share}:
+                yield f"{one.name:{width}}  {text or '-'} [{start}:{end}] {share:.4f}"
+                for a in answer.get("answers", []):
+                    yield f"  {a['answer'] or '-'} [{a['start']}:{a['end']}] {a['probability']:.4f}"
+            case {"entities": entities}:
+                shown = [f"{e['type']} {e['text']} [{e['start']}:{e['end']}]" for e in entities]
+                yield f"{one.name:{width}}  " + ("  ".join(shown) or "-")
+            case {"text": text, "words": _}:
+                yield f"{one.name:{width}}  {text}"
+            case {"audio": path, "seconds": seconds}:
+                yield f"{one.name:{width}}  {path}  {seconds:.2f} s"
+            case {"text": text}:
+                yield f"{one.value if isinstance(one.value, str) else one.name}|{text}"
+                for guesses in answer.get("masks", []) if words.top else []:
+                    yield "  " + "  ".join(f"{guess['token']} {guess['probability']:.4f}" for guess in guesses)
+            case _:
+                yield f"{one.name:{width}}  {json.dumps(answer)}"
+
+
+def check_given(words: argparse.Namespace) -> None:
+    """Raise BadInput where the command line has no inputs, or a column of no file."""
+    if not words.inputs and words.file is None:
+        raise BadInput("nothing to predict for: give texts or image files, --file FILE, or - for the standard input")
+    if words.column and words.file is None:
+        raise BadInput("--column names a column of a file: give the file with --file")
+
+
+def read_inputs(words: argparse.Namespace, columns: Sequence[str] = ()) -> Iterator[Input]:
+    """Yield the inputs of the command line, of the standard input for "-", and of --file.
+
+    Args:
+        words: the command line.
+        columns: those to read of a file, where no --column names others.
+
+    Raises:
+        BadInput: a file or a column that cannot be read.
+    """
+    from jaxlm.data.readers.text import decode_text, to_lines
+
+    for word in words.inputs:
+        if word == "-":
+            text = decode_text(sys.stdin.buffer.read(), "the standard input")
+            yield from (Input(line, line) for line in to_lines(text))
+        else:
+            yield Input(word, word)
+    if words.file is not None:
+        yield from read_file(Path(words.file).expanduser(), words.column, columns)
+
+
+def read_file(path: Path, columns: Sequence[str], usual: Sequence[str] = ()) -> Iterator[Input]:
+    """Yield the inputs of a .csv, .tsv or .jsonl file by column, or the lines of another one.
+
+    Raises:
+        BadInput: no such file, text of another encoding, or no such column.
+    """
+    from jaxlm.data.readers.records import SUFFIXES, read_records
+    from jaxlm.data.readers.text import read_text, to_lines
+
+    if path.suffix in SUFFIXES:
+        for line, record in read_records(path):
+            yield Input(f"{path} line {line}", read_columns(f"{path} line {line}", record, columns or usual))
+    elif columns:
+        raise BadInput(f"{path} is a file of lines and has no columns: leave --column out")
+    else:
+        yield from (Input(f"{path} line {number}", line) for number, line in enumerate(to_lines(read_text(path)), 1))
+
+
+def read_columns(place: str, record: dict[str, Any], columns: Sequence[str]) -> Any:
+    """Return the input in a record: what is in its one column, or a list of what is in several."""
+    from jaxlm.data.readers.records import to_text
+
+    has = ", ".join(record)
+    if not columns and len(record) != 1:
+        raise BadInput(f"{place} has the columns {has}: name the one to read with --column")
+    chosen = columns or list(record)
+    if missing := [name for name in chosen if record.get(name) is None]:
+        raise BadInput(f"{place} has no {missing[0]!r} (it has {has}): name another with --column")
+    read = {name: record[name] for name in chosen}
+    values = [v if isinstance(v, list | dict) else to_text(v, place, name) for name, v in read.items()]
+    return values[0] if len(values) == 1 else values
+
+
+def shorten(text: str) -> str:
+    """Return a text as one short line."""
+    line = " ".join(text.split())
+    return line if len(line) <= COLUMN else line[: COLUMN - 3] + "..."

@@ -4,44 +4,48 @@ import argparse
 import shlex
 from pathlib import Path
 
-from jaxlm.errors import BadInput
+from jaxlm.errors import MachineError
+from jaxlm.interrupt import exit_code
 
 
-def tune(words: argparse.Namespace, rest: list[str]) -> int:
-    """Run what is not done yet of a search, write its table, and print it with the command line of the best trial.
+def tune(args: argparse.Namespace, overrides: list[str]) -> int:
+    """Train the trials of a search that are not done yet, write its table, and print it and the command of the best.
 
-    Returns 0, 1 where no trial has a value, or 130 where a signal stopped a run: the same command goes on there.
+    Returns:
+        0; 1 where no trial has a value; 128 + its number where a signal stopped a run. The same command goes on there.
     """
     from jaxlm.ablate.arms import parse
-    from jaxlm.ablate.space import declared, read_space
-    from jaxlm.ablate.trials import text
-    from jaxlm.ablate.tune import default_directory, search
-    from jaxlm.train.checkpoint import reason
-    from jaxlm.train.config import load, load_module
+    from jaxlm.ablate.report.trials import trials_text
+    from jaxlm.ablate.space import declared_space, read_space
+    from jaxlm.ablate.tune import search, search_directory
+    from jaxlm.runs.files import reason
+    from jaxlm.runs.load import load_module
+    from jaxlm.runs.shipped import find_both
+    from jaxlm.train.config import load_config
     from jaxlm.train.main import keep_compiled_programs
 
-    for path in (words.experiment, words.config):
-        if not Path(path).is_file():
-            raise BadInput(f"there is no file {path}")
+    args.experiment, args.config = map(str, find_both([args.experiment, args.config]))
     keep_compiled_programs()
-    base = parse(load(words.config), rest, words.config)
-    space = read_space(base, [*declared(getattr(load_module(words.config), "space", {}), words.config), *words.space])
-    directory = words.directory or default_directory(Path(words.config), base, space, words.seed)
-    larger = {"larger": True, "smaller": False, None: None}[words.better]
-    build, chosen = load_module(words.experiment).build, {"metric": words.metric, "maximize": larger}
+    base = parse(load_config(args.config), overrides, args.config)
+    space = read_space(
+        base, [*declared_space(getattr(load_module(args.config), "space", {}), args.config), *args.space]
+    )
+    directory = args.directory or search_directory(Path(args.config), base, space, args.seed)
+    larger = {"larger": True, "smaller": False, None: None}[args.better]
+    build, chosen = load_module(args.experiment).build, {"metric": args.metric, "maximize": larger}
     try:
-        table = search(build, base, space, words.trials, directory, seed=words.seed, prune=words.prune, **chosen)
-    except KeyboardInterrupt:
+        table = search(build, base, space, args.trials, directory, seed=args.seed, prune=args.prune, **chosen)
+    except KeyboardInterrupt as stopped:
         print(f"stopped: the same command goes on in {directory}", flush=True)
-        return 130
+        return exit_code(stopped)
     except OSError as error:
-        raise BadInput(
-            f"{directory} cannot be written ({reason(error)}): mend that and run the same command"
+        raise MachineError(
+            f"{directory} cannot be written ({reason(error)}): fix that and run the same command again"
         ) from error
-    print(text(table), end="")
+    print(trials_text(table), end="")
     print(f"table: {directory}/trials.txt, .csv and .json")
     if table["best"] is None:
         return 1
     best = table["trials"][table["best"]]["words"]
-    print(f"best: {shlex.join(['python', words.experiment, words.config, *rest, *best])}")
+    print(f"best: {shlex.join(['python', args.experiment, args.config, *overrides, *best])}")
     return 0

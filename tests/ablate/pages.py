@@ -5,11 +5,11 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 from jaxlm.ablate.arms import Arm
-from jaxlm.ablate.table import tabulate
+from jaxlm.ablate.report.table import ablation_table
 
 METRIC = "eval/loss"
 STRANGE = "a <b>bold</b> & \"quoted\" 'arm' </svg> \u00e9"
-ARMS = [Arm("base"), Arm(STRANGE, ("--model.width", "8 & 9")), Arm("diverges", ("--optim.peak", "1e30"))]
+ARMS = [Arm("base"), Arm(STRANGE, ("--model.width", "8 & 9")), Arm("diverges", ("--optim.peak-lr", "1e30"))]
 ARMS += [Arm("cannot be built", ("--optim.warmup", "99"))]
 SEEDS = [3, 4, 5, 6]
 
@@ -18,11 +18,11 @@ def record(arm, seed):
     """A cell's record. Seeds 4 and 6 of `diverges` fail on the way, and `cannot be built` has no run at all."""
     index = [other.name for other in ARMS].index(arm)
     curve = [[update, 2.0 / update + index / 4 + seed / 100 + update % 3 / 50] for update in range(2, 13, 2)]
-    config = {"run.seed": seed, "model.width": [16, 8, 16, 16][index], "optim.peak": [0.1, 0.1, 1e30, 0.1][index]}
+    config = {"run.seed": seed, "model.width": [16, 8, 16, 16][index], "optim.peak_lr": [0.1, 0.1, 1e30, 0.1][index]}
     config["optim.warmup"] = [2, 2, 2, 99][index]
     parts = {"code": {"a.py": "0"}, "packages": {"jax": "0"}, "config": config}
     whole = {"data": {"train": "11" * 32, "eval": "22" * 32}, "artefacts": {"classes.json": "33" * 32}}
-    whole |= {"start": None, "platform": {"jax": "0.10.2", "jaxlib": "0.10.1", "platform": "cpu"}, "packing": "exact"}
+    whole |= {"init": None, "platform": {"jax": "0.10.2", "jaxlib": "0.10.1", "platform": "cpu"}, "packing": "exact"}
     failed = None
     if arm == "diverges" and seed % 2 == 0:
         curve, failed = [*curve[:2], [6, 50.0], [8, None]], "training stopped: <nan> & co"
@@ -43,7 +43,7 @@ def record(arm, seed):
 def made_up(arms=ARMS, seeds=SEEDS):
     """(table, records)."""
     records = {(arm.name, seed): record(arm.name, seed) for arm in arms for seed in seeds}
-    return tabulate(arms, seeds, records, METRIC, False), records
+    return ablation_table(arms, seeds, records, METRIC, False), records
 
 
 class Reader(HTMLParser):
@@ -71,11 +71,6 @@ class Reader(HTMLParser):
 
 
 def drawings(page):
-    """The figures of a page by name, read as XML; names of elements without the namespace."""
-    found = {}
-    for text in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
-        root = ElementTree.fromstring(text)
-        for item in root.iter():
-            item.tag = item.tag.removeprefix("{http://www.w3.org/2000/svg}")
-        found[root.get("aria-labelledby").split("-")[0]] = root
-    return found
+    """The figures of a page by name, read as XML."""
+    roots = [ElementTree.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page, re.DOTALL)]
+    return dict(zip(("arms", "curves"), roots, strict=True))

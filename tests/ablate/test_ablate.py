@@ -3,14 +3,19 @@
 import csv
 import json
 import shutil
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from ablations import DIVERGED, EXPERIMENT, FILES, SEEDS, command, jaxlm, no_training, records
+from ablations import DIVERGED, EXPERIMENT, FILES, SEEDS, Killed, command, jaxlm, no_training, records
 
 from jaxlm.ablate import Arm, ablate, run
-from jaxlm.train.config import load, load_module
-from jaxlm.train.run_directory import RunDirectory
+from jaxlm.ablate.arms import combine, varied
+from jaxlm.errors import BadInput
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.load import load_module
+from jaxlm.train.config import load_config
 from whole_path import ROOT
 
 
@@ -34,10 +39,9 @@ def test_the_table_holds_what_the_runs_recorded(made):
     assert (found["pairs"], found["p"], found["holm_p"]) == (3, 0.25, 0.25)
     assert (found["improvement"], found["significant"]) == (0, None)
     assert "against_base" not in base
-    assert out.startswith("9 cells share a program: one after another\n")
-    assert "\ncell 1 of 9: base, seed 5 (0 done, 0 failed, 9 left)\n" in out
+    assert out.startswith("cell 1 of 9: base, seed 5 (0 done, 0 failed, 9 left)\n")
     assert "cell 9 of 9: too fast, seed 7 (6 done, 2 failed, 1 left)\n" in out
-    assert out.count("\ncell ") == 9
+    assert out.count("\ncell ") == 8
     assert (directory / "table.txt").read_text() in out
 
 
@@ -64,7 +68,7 @@ def test_every_form_holds_the_table_and_nothing_of_this_machine(made):
         assert row["arm"] == arm["name"]
         assert [float(row[f"seed_{s}"]) if row[f"seed_{s}"] else None for s in SEEDS] == arm["values"]
         assert row["mean"] == ("" if arm["mean"] is None else str(arm["mean"]))
-    assert rows[1]["words"] == "--optim.peak 1e-3"
+    assert rows[1]["words"] == "--optim.peak-lr 1e-3"
     markdown = (directory / "table.md").read_text().splitlines()
     assert len({line.count(" | ") for line in markdown if line.startswith("| ") and "95 %" in line}) == 1
     latex = (directory / "table.tex").read_text()
@@ -74,7 +78,7 @@ def test_every_form_holds_the_table_and_nothing_of_this_machine(made):
         text = (directory / name).read_text()
         assert str(directory) not in text
         assert str(ROOT) not in text
-    for said in ("Seeds 5 to 7", "paired", "below six pairs", "No bootstrap interval"):
+    for said in ("Seeds 5 to 7", "paired", "Not claimed: 2 of 2", "No bootstrap interval"):
         assert all(said in (directory / name).read_text() for name in FILES if name != "table.csv")
 
 
@@ -95,7 +99,7 @@ def test_a_record_holds_the_metrics_over_time_and_what_they_depend_on(made):
     assert [step for step, _ in record["curves"]["eval/accuracy"]] == [6, 12]
     assert record["final"]["eval/accuracy"] == record["curves"]["eval/accuracy"][-1][1]
     assert not any(name.startswith("time/") for name in record["curves"])
-    assert record["parts"]["config"]["optim.peak"] == 1e-3
+    assert record["parts"]["config"]["optim.peak_lr"] == 1e-3
     assert (record["parts"]["config"]["run.seed"], record["parts"]["packing"]) == (7, "exact")
 
 
@@ -126,7 +130,7 @@ def test_the_default_directory_is_named_by_config_and_arms(config, made, monkeyp
     words = ("ablate", str(EXPERIMENT), str(config), "--seeds")
     names = [
         jaxlm(*words, *more)[2].split()[1]
-        for more in (("3",), ("4",), ("3", "--vary", "run.ema=0.5"), ("3", "--optim.peak", "1"))
+        for more in (("3",), ("4",), ("3", "--vary", "run.ema=0.5"), ("3", "--optim.peak-lr", "1"))
     ]
     assert names[0] == names[1]
     assert len(set(names)) == 3
@@ -134,13 +138,68 @@ def test_the_default_directory_is_named_by_config_and_arms(config, made, monkeyp
 
 
 def test_an_arm_that_cannot_be_built_is_a_failed_cell(config, tmp_path):
-    base = load(config)
+    base = load_config(config)
     arms = [Arm("long warm-up", ("--optim.warmup", "99"))]
     table = ablate(load_module(EXPERIMENT).build, base, arms, 1, tmp_path / "made")
     (failed,) = table["arms"][1]["failed"]
     assert failed["why"].startswith("optim: warmup of 99 and cooldown of 0 updates do not fit into 12 steps")
     assert table["arms"][0]["n"] == 1
     assert json.loads((tmp_path / "made" / "table.json").read_text()) == table
+
+
+def test_an_arm_that_breaks_is_a_failed_cell_whatever_the_words_of_its_error(config, monkeypatch, tmp_path):
+    """Not BadInput, in the composition and in training, with the words in which a full disk is reported."""
+    build = load_module(EXPERIMENT).build
+
+    def breaks(config, place):
+        if config.run.ema == 0.25:
+            raise TypeError("no such composition\nand more")
+        experiment = build(config, place)
+        if config.run.ema == 0.5:
+            return replace(experiment, step=lambda state, batch: 1 / 0)
+        if config.run.ema == 0.75:
+            raise BadInput("the disk is full: fix that and run the same command again")
+        return experiment
+
+    breaks.__code__ = breaks.__code__.replace(co_filename=str(EXPERIMENT))
+    arms = [Arm(f"ema {decay}", ("--run.ema", str(decay))) for decay in (0.25, 0.5, 0.75)]
+    table = ablate(breaks, load_config(config), arms, 1, tmp_path / "made")
+    assert table["arms"][0]["n"] == 1
+    why = [arm["failed"][0]["why"] for arm in table["arms"][1:]]
+    assert why == [
+        "TypeError: no such composition",
+        "ZeroDivisionError: division by zero",
+        "the disk is full: fix that and run the same command again",
+    ]
+    (log,) = (tmp_path / "made").glob("cells/ema-0.5-*.log")
+    assert "Traceback (most recent call last)" in log.read_text()
+
+
+def test_a_grid_of_two_hundred_points_begins_at_once(config, monkeypatch, tmp_path):
+    groups = []
+
+    def begins(build, found, directory, progress):
+        groups.extend(found)
+        raise Killed
+        yield
+
+    base, build = load_config(config), load_module(EXPERIMENT).build
+    rates, decays = ",".join(str(n / 7) for n in range(1, 21)), ",".join(str(n / 11) for n in range(1, 11))
+    ablate(build, base, [Arm("slow", ("--optim.peak-lr", "1e-3"))], 1, tmp_path / "first")  # reads data and sources
+    began = time.process_time()
+    arms = combine(base, "grid", [], varied(base, [f"optim.peak_lr={rates}", f"run.ema={decays}"]))
+    with pytest.raises(Killed):
+        ablate(build, base, arms, 1, tmp_path / "grid", executor=begins)
+    assert time.process_time() - began < 5
+    assert len(groups) == 201
+
+
+def test_chosen_arms_share_the_cells_of_the_whole_ablation(made, config, monkeypatch, tmp_path):
+    shutil.copytree(made[0], tmp_path / "copy")
+    no_training(monkeypatch)
+    assert jaxlm(*command(config, tmp_path / "copy", "--only", "slow"))[0] == 0
+    table = json.loads((tmp_path / "copy" / "table.json").read_text())
+    assert [arm["name"] for arm in table["arms"]] == ["base", "slow"]
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """An ablation that is started again: after its end, after kills, after a full disk, after a change of the code."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,12 +11,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ablations import EXPERIMENT, command, dies, jaxlm, no_training, records, tables
+from ablations import EXPERIMENT, Killed, command, dies, jaxlm, no_training, records, tables
 
-from jaxlm.ablate import run, unit
+from jaxlm.ablate import run
+from jaxlm.ablate.audit.lost import say_lost
+from jaxlm.ablate.cell import Cell
+from jaxlm.ablate.execute import runner
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.load import load_module
 from jaxlm.train import train
-from jaxlm.train.config import load, load_module
-from jaxlm.train.run_directory import RunDirectory
+from jaxlm.train.config import load_config
 from whole_path import ROOT
 
 
@@ -38,14 +43,14 @@ def test_a_command_that_was_stopped_at_any_place_ends_with_the_same_bytes(made, 
 
         def train(*arguments):
             if len(done) == count:
-                raise RuntimeError("killed")
+                raise Killed
             done.append(run_train(*arguments))
 
         return train
 
-    run_train = unit.train
+    run_train = runner.train
     with monkeypatch.context() as patch:
-        patch.setattr(unit, "train", killed_after(1))
+        patch.setattr(runner, "train", killed_after(1))
         dies(*words)
     assert list(records(directory)) == [("base", 5)]
     assert not (directory / "table.json").exists()
@@ -60,7 +65,7 @@ def test_a_command_that_was_stopped_at_any_place_ends_with_the_same_bytes(made, 
     with monkeypatch.context() as patch:
         patch.setattr(RunDirectory, "append_metrics", signalled)
         code, out, _ = jaxlm(*words)
-    assert code == 130
+    assert code == 143
     assert out.endswith(f"stopped: the same command goes on in {directory}\n")
     assert list(records(directory)) == [("base", 5)]
 
@@ -91,32 +96,54 @@ def test_what_lies_with_the_machine_is_no_failed_cell(made, config, monkeypatch,
     (tmp_path / "file").touch()
     code, _, err = jaxlm(*command(config, tmp_path / "file"))
     assert (code, err) == (2, f"error: {tmp_path / 'file'} cannot be written (File exists): give another --directory\n")
-    with run.lock(made[0]):
+    with run.lock_directory(made[0]):
         code, _, err = jaxlm(*command(config, made[0]))
-    assert (code, err) == (2, f"error: another process is working in {made[0]}: wait for it or stop it\n")
+    assert code == 2
+    assert err.startswith(f"error: another process is working in {made[0]}: wait for it or stop it, and run the same")
 
 
-def test_cells_of_other_code_are_other_cells(made, config, monkeypatch, tmp_path):
+def test_cells_of_other_code_are_other_cells_and_say_what_has_changed(made, config, monkeypatch, tmp_path, capsys):
     shutil.copytree(made[0], tmp_path / "copy")
     trained = []
 
     def refuse(build, config, directory, *_):
         trained.append(directory.name)
-        raise RuntimeError("killed")
+        raise Killed
 
-    monkeypatch.setattr(unit, "train", refuse)
+    monkeypatch.setattr(runner, "train", refuse)
     other = tmp_path / "image_classification.py"
     other.write_text(EXPERIMENT.read_text() + "\n# another byte\n")
     words = command(config, tmp_path / "copy")
     dies(words[0], str(other), *words[2:])
     assert trained[0].startswith("base-seed5-")
     assert not (tmp_path / "copy" / "cells" / trained[0]).exists()
+    lost = "base, seed 5, and 8 more cells are trained again: they are recorded for other code (experiment.py)\n"
+    assert capsys.readouterr().out.startswith(lost)
+
+
+def test_lost_cells_are_told_by_what_each_of_them_lost(made, tmp_path, monkeypatch):
+    shutil.copytree(made[0], tmp_path / "copy")
+    found = records(made[0])
+    parts = {key: json.loads(json.dumps(record["parts"])) for key, record in sorted(found.items())}
+    parts["base", 5]["packages"]["optax"] = "99"
+    parts["base", 6]["packages"]["optax"] = "99"
+    parts["slow", 6] |= {"settings": {**parts["slow", 6]["settings"], "jax_enable_x64": True}, "packing": "vmapped"}
+    parts["slow", 7]["packing"] = "vmapped"
+    cells = [Cell(*key, None, changed) for key, changed in parts.items() if changed != found[key]["parts"]]
+    version = found["base", 5]["parts"]["packages"]["optax"]
+    assert sorted(say_lost(tmp_path / "copy", cells)) == [
+        "base, seed 5, and 1 more cells are trained again: they are recorded for other "
+        f'packages (optax "{version}" -> "99")',
+        "slow, seed 6, is trained again: it is recorded for other settings (jax_enable_x64 false -> true)",
+        "slow, seed 7, is trained again: it is recorded for other packing (exact -> vmapped)",
+    ]
+    assert say_lost(tmp_path / "copy", [Cell("new", 5, None, {})]) == []
 
 
 @pytest.mark.slow
 def test_a_driver_that_is_killed_at_random_moments_ends_with_the_same_bytes(config, tmp_path):
     def start(directory):
-        words = [sys.executable, "-m", "jaxlm.cli", *command(config, directory)]
+        words = [sys.executable, "-m", "jaxlm", *command(config, directory)]
         return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     assert start(tmp_path / "whole").wait() == 0
@@ -134,16 +161,19 @@ def test_a_driver_that_is_killed_at_random_moments_ends_with_the_same_bytes(conf
     assert records(tmp_path / "killed") == records(tmp_path / "whole")
 
 
-def test_a_signal_in_the_last_update_leaves_a_run_with_its_evaluation(config, monkeypatch, tmp_path):
-    """Such a run is complete, so nothing would evaluate it later."""
-    base, append = load(config), RunDirectory.append_metrics
+def test_a_run_that_a_signal_stops_in_its_last_update_is_evaluated_by_the_next_session(config, monkeypatch, tmp_path):
+    """It has all updates, so nothing else would evaluate it."""
+    base, append = load_config(config), RunDirectory.append_metrics
 
     def signalled(self, step, metrics):
         append(self, step, metrics)
         if step == 2:  # recorded two updates late, before the hooks of update 4
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(RunDirectory, "append_metrics", signalled)
     run = replace(base.run, steps=4, eval_every=0, save_every=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "append_metrics", signalled)
+        outcome = train(load_module(EXPERIMENT).build, replace(base, run=run), tmp_path / "run")
+    assert outcome[1:] == (4, "interrupted", "SIGTERM", "SIGTERM")
     train(load_module(EXPERIMENT).build, replace(base, run=run), tmp_path / "run")
-    assert RunDirectory(tmp_path / "run").evaluation_at(4).keys() >= {"eval/accuracy", "eval/loss"}
+    assert RunDirectory(tmp_path / "run").evaluation_at(4, ["eval"]).keys() >= {"eval/accuracy", "eval/loss"}

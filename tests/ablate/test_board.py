@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from jaxlm.ablate import board
-from jaxlm.ablate.board import Board
+from jaxlm.ablate.execute import progress
+from jaxlm.ablate.execute.progress import CellProgress
 
 CELLS = [SimpleNamespace(arm=arm, seed=seed) for arm in ("base", "wide") for seed in range(3)]
 
@@ -36,7 +36,7 @@ def terminal(monkeypatch):
 @pytest.fixture
 def clock(monkeypatch):
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(board, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 
@@ -45,7 +45,7 @@ def record(value=1.5, failed=None):
 
 
 def test_cells_are_counted_and_the_time_left_follows_their_pace(terminal, clock):
-    with contextlib.redirect_stdout(terminal), Board(CELLS, {("base", 0): record()}, "eval/loss") as live:
+    with contextlib.redirect_stdout(terminal), CellProgress(CELLS, {("base", 0): record()}, "eval/loss") as live:
         assert "1 of 6 cells are done already" in terminal.getvalue()
         live.began(CELLS[1:2])
         live.began(CELLS[3:6])
@@ -60,19 +60,19 @@ def test_cells_are_counted_and_the_time_left_follows_their_pace(terminal, clock)
 
 
 def test_a_lost_cell_waits_again_and_nothing_is_left_at_the_end(terminal, clock):
-    with contextlib.redirect_stdout(terminal), Board(CELLS, {}, "eval/loss") as live:
+    with contextlib.redirect_stdout(terminal), CellProgress(CELLS, {}, "eval/loss") as live:
         live.began(CELLS)
         live.lost(CELLS[5:], "its worker died")
     assert terminal.last() == ({"base": [0, 3, 0, 0], "wide": [0, 2, 0, 1]}, [])
     assert "wide, seed 2: its worker died" in terminal.getvalue()
-    with contextlib.redirect_stdout(terminal), Board(CELLS, {}, "eval/loss") as live:
+    with contextlib.redirect_stdout(terminal), CellProgress(CELLS, {}, "eval/loss") as live:
         for cell in CELLS:
             live.ended(cell, record())
     assert terminal.last() == ({"base": [3, 0, 0, 0], "wide": [3, 0, 0, 0]}, [])
 
 
 def test_away_from_a_terminal_there_are_lines(capsys):
-    with Board(CELLS, {}, "eval/loss") as live:
+    with CellProgress(CELLS, {}, "eval/loss") as live:
         live.began(CELLS[:1])
         live.ended(CELLS[0], record())
         live.began(CELLS[1:])

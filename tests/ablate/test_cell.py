@@ -2,18 +2,18 @@
 
 import shutil
 from dataclasses import replace
-from importlib.metadata import version
 
+import jax
 import numpy as np
 import pytest
 
-from jaxlm.ablate import cell
-from jaxlm.ablate.cell import Cell, code_parts, identity_parts, settings, with_seed
-from jaxlm.data.image_specs import ArrayImages
-from jaxlm.errors import BadInput
-from jaxlm.parallel import Place
-from jaxlm.train.config import load, load_module
-from jaxlm.train.start import Start
+from jaxlm.ablate import sources
+from jaxlm.ablate.cell import Cell, identity_parts, settings, with_seed
+from jaxlm.ablate.sources import Sources
+from jaxlm.data.images.sources import ArrayImages
+from jaxlm.parallel import PlacementSpec
+from jaxlm.runs.load import load_module
+from jaxlm.train.config import load_config
 from whole_path import ROOT, write_arrays
 
 EXPERIMENT, CONFIG = ROOT / "experiments" / "image_classification.py", ROOT / "configs" / "cnn_digits.py"
@@ -26,16 +26,17 @@ def made(tmp_path, monkeypatch):
     shutil.copy(ROOT / "README.md", tmp_path / "README.md")
     shutil.copy(EXPERIMENT, tmp_path / "experiment.py")
     write_arrays(tmp_path, 8)
-    monkeypatch.setattr(cell, "PACKAGE", tmp_path / "jaxlm")
+    monkeypatch.setattr(sources, "PACKAGE", tmp_path / "jaxlm")
     build = load_module(tmp_path / "experiment.py").build
-    config = load(CONFIG)
+    config = load_config(CONFIG)
     data = ArrayImages(folder=str(tmp_path), batch=32, eval_batch=80)
 
     def parts(**changes):
+        packing = changes.pop("packing", "shared")
         changed = replace(config, data=replace(data, folder=changes.pop("folder", data.folder)))
         changed = replace(changed, run=replace(config.run, seed=3, **changes.pop("run", {})), **changes)
         place = changed.place.build()
-        return identity_parts(changed, build(changed, place), place, code_parts(tmp_path / "experiment.py"))
+        return identity_parts(changed, build(changed, place), place, Sources(tmp_path / "experiment.py"), packing)
 
     return parts
 
@@ -56,10 +57,10 @@ def test_the_same_cell_has_the_same_identity(made):
 
 
 def test_the_config_changes_it(made):
-    config = load(CONFIG)
+    config = load_config(CONFIG)
     for change in (
         {"model": config.model.clone(hidden=63)},
-        {"optim": replace(config.optim, peak=np.nextafter(3e-3, 1).item())},
+        {"optim": replace(config.optim, peak_lr=np.nextafter(3e-3, 1).item())},
         {"run": {"steps": 901}},
         {"run": {"eval_every": 90}},
         {"run": {"log_every": 10}},
@@ -75,7 +76,9 @@ def test_the_config_changes_it(made):
 def test_every_seed_changes_it_and_a_source_that_is_kept_at_the_cell_s_seed_is_none(made):
     for name in ("init_seed", "data_seed", "noise_seed"):
         assert "config" in differing(made(), made(run={name: 4}))
-    apart = replace(load(CONFIG), run=replace(load(CONFIG).run, seed=1, init_seed=2, data_seed=3, noise_seed=4))
+    apart = replace(
+        load_config(CONFIG), run=replace(load_config(CONFIG).run, seed=1, init_seed=2, data_seed=3, noise_seed=4)
+    )
     assert with_seed(apart, 7).run.seeds == (7, 7, 7)
     assert with_seed(apart, 7, {"data": 3, "noise": 4}).run.seeds == (7, 3, 4)
     assert with_seed(apart, 3, {"data": 3}) == with_seed(apart, 3)
@@ -113,49 +116,21 @@ def test_one_byte_of_data_changes_it(made, tmp_path, file, part):
     assert {name for name in ("train", "eval") if before["data"][name] != after["data"][name]} == {part}
 
 
-def test_the_version_of_a_package_changes_it(made, tmp_path, monkeypatch):
-    described = tmp_path / "site" / "a_package-1.0.dist-info" / "METADATA"
-    described.parent.mkdir(parents=True)
-    described.write_text("Metadata-Version: 2.4\nName: a-package\nAuthor: A\nVersion: 1.0\n\nVersion: 7 is old.\n")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    before = made()
-    assert before["packages"]["a-package"] == "1.0"
-    described.write_text(described.read_text().replace("1.0", "1.0.post1"))
-    after = made()
-    assert differing(before, after) == {"packages"}
-    assert {*after["packages"].items()} - {*before["packages"].items()} == {("a-package", "1.0.post1")}
-
-
-def test_packages_are_those_that_importlib_knows():
-    found = cell.packages()
-    assert found["jax"] == version("jax")
-    named = {name for name in found if not name.startswith("jaxlm")}
-    assert {name: found[name] for name in named} == {name: version(name) for name in named}
-
-
-def test_flags_placement_and_packing_change_it(made, monkeypatch):
+def test_flags_settings_placement_and_packing_change_it(made, monkeypatch):
     before = made()
     with monkeypatch.context() as patch:
         patch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
         assert differing(before, made()) == {"platform"}
-    with monkeypatch.context() as patch:
-        patch.setattr(cell, "quality", lambda asked: "vmapped")
-        assert differing(before, made()) == {"packing"}
-    assert differing(before, made(place=Place("mesh"))) == {"config", "platform"}
-
-
-def test_what_a_run_starts_from_is_in_it(tmp_path):
-    from safetensors.numpy import save_file
-
-    assert cell.start_digest(Start()) is None
-    weights = {"conv1.weight": np.zeros((4, 3, 3, 3), np.float32)}
-    save_file(weights, tmp_path / "start.safetensors")
-    before = cell.start_digest(Start(str(tmp_path / "start.safetensors")))
-    weights["conv1.weight"][0, 0, 0, 0] = 1
-    save_file(weights, tmp_path / "start.safetensors")
-    assert cell.start_digest(Start(str(tmp_path / "start.safetensors"))) != before
-    with pytest.raises(BadInput, match="nowhere is not a run directory"):
-        cell.start_digest(Start("nowhere"))
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    assert differing(before, made()) == {"settings"}
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
+    with jax.default_matmul_precision("highest"):
+        assert differing(before, made()) == {"settings"}
+    with jax.threefry_partitionable(not jax.config.jax_threefry_partitionable):
+        assert differing(before, made()) == {"settings"}
+    assert differing(before, made(packing="devices")) == set()
+    assert differing(before, made(packing="vmapped")) == {"packing"}
+    assert differing(before, made(place=PlacementSpec("mesh"))) == {"config", "platform"}
 
 
 def test_a_name_is_fit_for_a_file():

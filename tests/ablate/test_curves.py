@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxlm.ablate.curves import MOST_DRAWN, average, finite, thin
+from jaxlm.ablate.report.curves import MOST_DRAWN, average, finite, thin
 
 
 def test_mean_and_interval_at_each_update_are_over_the_curves_that_have_it():

@@ -1,4 +1,4 @@
-"""Units in other processes: what travels, what a worker refuses, and what becomes of a worker that dies."""
+"""Cells in other processes: what travels, what a worker refuses, and what becomes of a worker that dies."""
 
 import json
 import os
@@ -14,46 +14,52 @@ from types import SimpleNamespace
 import pytest
 from ablations import EXPERIMENT, command, jaxlm, records, tables
 
-from jaxlm.ablate import executors, parcel
-from jaxlm.ablate.board import Board
 from jaxlm.ablate.cell import Cell
-from jaxlm.ablate.executors import OpenCells, pool
-from jaxlm.ablate.parcel import check_as_planned, pack, perform, records_of
+from jaxlm.ablate.execute import pool as pools
+from jaxlm.ablate.execute import worker as workers
+from jaxlm.ablate.execute.pool import OpenCells, pool
+from jaxlm.ablate.execute.progress import CellProgress
+from jaxlm.ablate.execute.worker import check_as_planned, records_of, run_task, to_task
 from jaxlm.errors import BadInput
-from jaxlm.train.config import load, load_module
+from jaxlm.runs.load import load_module
+from jaxlm.train.config import load_config
 from whole_path import ROOT
 
 CELLS = [Cell(arm, seed, None, {"arm": arm, "seed": seed}) for seed in (1, 2) for arm in ("base", "slow")]
 RECORD = {"failed": None, "pruned": None, "final": {"eval/loss": 1.0}}
 
 
-def test_a_unit_that_travelled_is_the_unit_that_was_packed(config, made, monkeypatch, tmp_path):
-    """The parcel is plain JSON, and the worker's own identity of the cell is the one that was planned."""
+def test_the_cells_that_arrive_are_the_cells_that_were_sent(config, made, monkeypatch, tmp_path):
+    """A task is plain JSON, and the worker's own identity of a cell is the one that was planned."""
     taken = []
 
-    def run_unit(build, unit, home):
-        taken.extend([build, unit, home])
-        yield unit, ["record"]
+    class FakeRunner:
+        def __init__(self, build, directory):
+            taken.extend([build, directory])
+
+        def run(self, group):
+            taken.append(group)
+            return [(cell, "record") for cell in group]
 
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(parcel, "run_unit", run_unit)
-    build, base = load_module(EXPERIMENT).build, load(config)
+    monkeypatch.setattr(workers, "Runner", FakeRunner)
+    build, base = load_module(EXPERIMENT).build, load_config(config)
     parts = records(made[0])["slow", 6]["parts"]
-    unit = [Cell("slow", 6, replace(base, run=replace(base.run, seed=6), optim=replace(base.optim, peak=1e-3)), parts)]
-    packed = pack(build, unit, tmp_path)
-    sent = json.loads(json.dumps(packed))
-    assert perform(sent) == ("records", ["record"])
-    assert taken[1:] == [unit, tmp_path]
-    assert taken[0].__code__.co_filename == build.__code__.co_filename == str(EXPERIMENT)
+    there = replace(base, run=replace(base.run, seed=6), optim=replace(base.optim, peak_lr=1e-3))
+    sent = json.loads(json.dumps(to_task(build, [Cell("slow", 6, there, parts)], tmp_path)))
+    assert run_task(sent) == ("records", ["record"])
+    found, directory, (cell,) = taken
+    assert (cell.arm, cell.seed, cell.config, cell.parts, directory) == ("slow", 6, there, parts, tmp_path)
+    assert found.__code__.co_filename == build.__code__.co_filename == str(EXPERIMENT)
 
-    sent["cells"][0][3]["platform"]["cores"] = 999
-    kind, told = perform(sent)
+    sent["cells"][0][2]["platform"]["cores"] = 999
+    kind, said = run_task(sent)
     assert kind == "refused"
-    assert told.startswith("slow, seed 6, is planned for what its worker is not (platform.cores 999 planned, ")
-    assert perform(sent | {"folder": str(tmp_path / "nowhere")})[0] == "refused"
-    kind, told = perform(sent | {"build": "construct"})
+    assert said.startswith("slow, seed 6, is planned for what its worker is not (platform.cores 999 planned, ")
+    assert run_task(sent | {"folder": str(tmp_path / "nowhere")})[0] == "refused"
+    kind, said = run_task(sent | {"build": "construct"})
     assert kind == "broken"
-    assert "has no attribute 'construct'" in told
+    assert "has no attribute 'construct'" in said
 
 
 def test_an_outcome_is_records_or_an_error():
@@ -65,10 +71,11 @@ def test_an_outcome_is_records_or_an_error():
 
 
 def test_a_refusal_names_a_few_differences():
-    cell = Cell("slow", 3, None, {"packages": {f"p{number}": "1" for number in range(9)}})
-    check_as_planned(cell, replace(cell, config="another object"))
+    parts = {"packages": {f"p{number}": "1" for number in range(9)}}
+    cell = Cell("slow", 3, None, {})
+    check_as_planned(replace(cell, parts=dict(parts)), parts)
     with pytest.raises(BadInput, match=r"packages.p0 1 planned, None in the worker; .*packages.p4 .*; 4 more\): let"):
-        check_as_planned(cell, replace(cell, parts={}))
+        check_as_planned(cell, parts)
 
 
 def test_a_build_that_no_other_process_finds_is_refused(tmp_path):
@@ -76,11 +83,11 @@ def test_a_build_that_no_other_process_finds_is_refused(tmp_path):
         return None
 
     with pytest.raises(BadInput, match="build cannot be found by another process"):
-        pack(build, CELLS[:1], tmp_path)
+        to_task(build, CELLS[:1], tmp_path)
 
 
-class Thread(executors.Worker):
-    """A worker that is a thread: it dies of units that are listed in `deaths`, once for each time."""
+class Thread(pools.Worker):
+    """A worker that is a thread: it dies of cells that are listed in `deaths`, once for each time."""
 
     deaths, started = [], []
 
@@ -110,18 +117,18 @@ def in_threads(monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(Thread, "deaths", list(deaths))
         monkeypatch.setattr(Thread, "started", [])
         done = []
-        with Board(CELLS, {}, "eval/loss") as board:
+        with CellProgress(CELLS, {}, "eval/loss") as progress:
             try:
-                for (cell,), (record,) in pool(None, [[cell] for cell in CELLS], tmp_path, board, processes=2):
+                for cell, record in pool(None, [[cell] for cell in CELLS], tmp_path, progress, processes=2):
                     assert record["of"] == (cell.arm, cell.seed)
-                    board.ended(cell, record)
+                    progress.ended(cell, record)
                     done.append(cell)
             finally:
                 run.done, run.told = done, capsys.readouterr().out
         return done
 
-    monkeypatch.setattr(executors, "Worker", Thread)
-    monkeypatch.setattr(executors, "pack", lambda build, unit, home: [(cell.arm, cell.seed) for cell in unit])
+    monkeypatch.setattr(pools, "Worker", Thread)
+    monkeypatch.setattr(pools, "to_task", lambda build, group, _: [(cell.arm, cell.seed) for cell in group])
     return run
 
 
@@ -134,7 +141,7 @@ def test_workers_are_used_again_and_dead_ones_replaced(in_threads):
     assert in_threads.told.count("cell 2 of 4: slow, seed 1 (") == 3
 
 
-def test_a_unit_that_kills_three_workers_stays_open_and_all_others_are_run(in_threads):
+def test_a_cell_that_kills_three_workers_stays_open_and_all_others_are_run(in_threads):
     with pytest.raises(OpenCells, match="1 cells are open, .* died 3 times, the last by SIGKILL: slow, seed 1;"):
         in_threads(*[("slow", 1)] * 3)
     assert sorted(map(str, in_threads.done)) == sorted(str(cell) for cell in CELLS if cell is not CELLS[1])
@@ -160,21 +167,21 @@ def test_options_that_do_not_go_together_are_refused(config, tmp_path, words, to
 def test_without_ray_one_line_tells_what_to_install(config, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     code, _, err = jaxlm(*command(config, tmp_path / "none", "--on", "ray"))
-    assert (code, err) == (2, "error: Ray is not installed: install it with: pip install 'jaxlm[ray]'\n")
+    assert (code, err) == (2, "error: Ray is not installed: install it with: pip install ray\n")
 
 
 # What follows starts real processes.
 
 DEADLY = f"""
 import multiprocessing, os, pathlib, signal
-from jaxlm.train.config import load_module
+from jaxlm.runs.load import load_module
 
 whole = load_module({str(EXPERIMENT)!r}).build
 deaths = pathlib.Path(os.environ["DEATHS"])
 
 def build(config, place):
     found = deaths.read_text()
-    if multiprocessing.parent_process() is not None and config.optim.peak == 1e-3 and config.run.seed == 6 and found:
+    if multiprocessing.parent_process() is not None and config.optim.peak_lr == 1e-3 and config.run.seed == 6 and found:
         deaths.write_text(found[1:])
         os.kill(os.getpid(), signal.SIGKILL)
     return whole(config, place)
@@ -191,7 +198,7 @@ def start(config, tmp_path):
         (tmp_path / "deaths").touch()
         environment = os.environ | {"DEATHS": str(tmp_path / "deaths"), "PYTHONPATH": str(ROOT)}
         pipe = subprocess.PIPE
-        head = [sys.executable, "-m", "jaxlm.cli"]
+        head = [sys.executable, "-m", "jaxlm"]
         return subprocess.Popen([*head, *line], cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env=environment)
 
     return start

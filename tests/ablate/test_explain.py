@@ -3,15 +3,17 @@
 import json
 import os
 import shutil
+from importlib.metadata import version
 
 import pytest
 from ablations import EXPERIMENT, forge, jaxlm, records
 
-from jaxlm.ablate import cell
-from jaxlm.ablate.lookup import find, read_table
-from jaxlm.ablate.parts import changes, differences
-from jaxlm.train.checkpoint import Checkpoints, digests
-from jaxlm.train.serialise import digest
+from jaxlm.ablate import sources
+from jaxlm.ablate.audit.diff import changes, differences
+from jaxlm.ablate.audit.find import find, read_table
+from jaxlm.runs.checkpoint import Checkpoints
+from jaxlm.runs.compare import digests
+from jaxlm.runs.serialise import digest, read_digested, write_digested
 
 
 def items(out):
@@ -36,15 +38,15 @@ def test_every_item_of_a_cell_is_that_of_its_record(made):
     parts, found = record["parts"], explained(directory, "slow:6")
     assert found["cell"] == ["slow:6", f"identity {record['identity']}", str(folder)]
     assert found["eval/accuracy"] == [f"{record['final']['eval/accuracy']} at update 12, of 2 records"]
-    assert found["arm"] == ["--optim.peak 1e-3"]
-    assert found["config"] == ["optim.peak 0.01 -> 0.001"]
+    assert found["arm"] == ["--optim.peak-lr 1e-3"]
+    assert found["config"] == ["optim.peak_lr 0.01 -> 0.001"]
     assert found["seed"] == ["6"]
-    assert f"-m jaxlm.ablate.again {folder} OUT" in found["alone"][0]
+    assert f"-m jaxlm.ablate.audit.rerun {folder} OUT" in found["rerun"][0]
     assert found["code"] == [f"{digest(parts['code'])} over {len(parts['code'])} files", "the same here"]
     assert found["packages"] == [f"{digest(parts['packages'])} over {len(parts['packages'])} packages", "the same here"]
     assert [line.split() for line in found["data"]] == [[name, parts["data"][name]] for name in ("train", "eval")]
     assert found["artefacts"][0].split() == ["classes.json", parts["artefacts"]["classes.json"]]
-    assert found["start"] == ["nothing taken over: all parameters are drawn"]
+    assert found["start"] == ["nothing loaded: all parameters are drawn"]
     assert [line.split()[0] for line in found["platform"][:-1]] == list(parts["platform"])
     assert found["platform"][-1] == "the same here"
     assert found["packing"] == ["exact"]
@@ -64,24 +66,26 @@ def test_every_item_of_a_cell_is_that_of_its_record(made):
 def test_what_differs_here_is_named(made, tmp_path, monkeypatch):
     shutil.copytree(made[0], tmp_path / "copy")
     folder = find(read_table(tmp_path / "copy")[1], "base:5").folder
-    lineage = json.loads((folder / "lineage.json").read_text())
+    lineage = read_digested(folder / "lineage.json", {})
     (tmp_path / "other.py").write_text(EXPERIMENT.read_text() + "\n# another byte\n")
-    (folder / "lineage.json").write_text(json.dumps(lineage | {"experiment": str(tmp_path / "other.py")}))
-    packages = cell.packages()
-    monkeypatch.setattr(cell, "packages", lambda: packages | {"optax": "99.0", "zebra": "1.0"})
+    write_digested(folder / "lineage.json", lineage | {"experiment": str(tmp_path / "other.py")})
+    installed = sources.packages_of
+    monkeypatch.setattr(sources, "packages_of", lambda modules: installed(modules) | {"optax": "99.0", "zebra": "1.0"})
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     monkeypatch.setenv("XLA_FLAGS", "--xla_of_another_machine")
     found = explained(tmp_path / "copy", "base:5")
     assert found["arm"] == ["the base: no words"]
     assert found["config"] == ["as the base"]
     assert found["code"][1:] == ["differs here: experiment.py"]
-    optax = f'differs here: optax "{packages["optax"]}" -> "99.0"'
+    optax = f'differs here: optax "{version("optax")}" -> "99.0"'
+    assert found["settings"][-1] == "differs here: NVIDIA_TF32_OVERRIDE is new here"
     assert found["packages"][1:] == [optax, "differs here: zebra is new here"]
     assert found["platform"][-1].startswith("differs here: xla_flags ")
     assert found["platform"][-1].endswith('-> "--xla_of_another_machine"')
     shutil.rmtree(folder / "checkpoints" / "12")
     seal = folder / "checkpoints" / "8" / "seal.json"
     seal.write_text(seal.read_text().replace('"files": {', '"files": {"lost": "",', 1))
-    assert explained(folder)["checkpoint"] == [str(seal.parent), "damaged: lost is missing"]
+    assert explained(folder)["checkpoint"] == [str(seal.parent), "damaged: seal.json has changed since it was written"]
 
 
 def test_a_failed_cell_tells_why_and_a_changed_value_is_seen(made, tmp_path):
@@ -100,11 +104,11 @@ def test_a_run_is_told_by_its_lineage(made, tmp_path):
     assert found["run"] == [str(tmp_path / "run")]
     assert found["eval/accuracy"] == [f"{records(made[0])['base', 7]['final']['eval/accuracy']} at update 12"]
     assert found["code"] == [f"{EXPERIMENT}: as it was"]
-    for name in ("seed", "packages", "data", "platform", "sessions"):
+    for name in ("seed", "data", "platform", "sessions"):
         assert found[name] == cell_found[name]
     assert found["checkpoint"][1] == cell_found["checkpoint"][1]
     (session,) = json.loads((run / "lineage.json").read_text())["sessions"]
-    assert found["alone"] == [session["command"], f"in {session['directory']}"]
+    assert found["rerun"] == [session["command"], f"in {session['directory']}"]
 
 
 @pytest.mark.parametrize(
@@ -126,8 +130,8 @@ def test_wrong_names_are_told_in_one_line(made, words, told):
 
 
 def test_the_differences_of_two_identities_are_told_by_part():
-    there = {"code": {"a.py": "0" * 64, "b.py": "1" * 64}, "config": {"x": 1, "y": [1]}, "packing": "alone"}
-    assert differences(there, there | {"packing": "mapped"}) == {}
+    there = {"code": {"a.py": "0" * 64, "b.py": "1" * 64}, "config": {"x": 1, "y": [1]}, "packing": "exact"}
+    assert differences(there, there | {"packing": "vmapped"}) == {}
     here = {"code": {"a.py": "2" * 64, "c.py": "1" * 64}, "config": {"x": 2, "y": [1]}, "refused": "no"}
     assert differences(there, here) == {
         "code": ["a.py", "b.py is not here", "c.py is new here"],

@@ -18,7 +18,7 @@ from ablations import CONFIG, EXPERIMENT, tables
 from whole_path import ROOT
 
 KILLS = int(os.environ.get("JAXLM_TEST_KILLS", "100"))
-ARMS = '{"slow": ("--optim.peak", "1e-3"), "narrow": ("--model.hidden", "4"), "average": ("--run.ema", "0.9")}'
+ARMS = '{"slow": ("--optim.peak-lr", "1e-3"), "narrow": ("--model.hidden", "4"), "average": ("--run.ema", "0.9")}'
 LONGEST = 8.0  # seconds between two kills: startup, training and writing are all struck
 PROC = Path("/proc")
 
@@ -35,7 +35,7 @@ def start(tmp_path):
     head = head.replace("eval_every=6, save_every=4", "eval_every=3, save_every=2")
     (tmp_path / "config.py").write_text(f"{head}ablations = {ARMS}\n")
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
-    words = [sys.executable, "-m", "jaxlm.cli", "ablate", str(EXPERIMENT), str(tmp_path / "config.py")]
+    words = [sys.executable, "-m", "jaxlm", "ablate", str(EXPERIMENT), str(tmp_path / "config.py")]
 
     def start(directory):
         more = ["--seeds", "6", "--processes", "2", "--directory", str(directory)]

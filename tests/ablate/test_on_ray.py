@@ -1,4 +1,4 @@
-"""Units as Ray tasks, on two nodes that share this machine's disk. Skipped where Ray is not installed."""
+"""Cells as Ray tasks, on two nodes that share this machine's disk. Skipped where Ray is not installed."""
 
 import importlib.util
 import json
@@ -31,9 +31,7 @@ LONG = ("--run.steps", "4000", "--run.log-every", "1000", "--run.eval-every", "2
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'jaxlm[ray]'"
-    ),
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install ray"),
 ]
 
 
@@ -48,7 +46,7 @@ def cluster():
 
 
 def start(config, directory, *words, prefix=()):
-    line = [*prefix, sys.executable, "-m", "jaxlm.cli", *command(config, directory, "--on", "ray", *words)]
+    line = [*prefix, sys.executable, "-m", "jaxlm", *command(config, directory, "--on", "ray", *words)]
     pipe = subprocess.PIPE
     return subprocess.Popen(line, cwd=ROOT, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True)
 
@@ -59,10 +57,10 @@ def driver(*words, **options):
 
 
 def tasks_of(cluster):
-    """The processes in which the nodes of a cluster run units."""
+    """The processes in which the nodes of a cluster run tasks."""
     found = []
     for status in Path("/proc").glob("[0-9]*/cmdline"):
-        if status.read_bytes().startswith(b"ray::perform"):
+        if status.read_bytes().startswith(b"ray::run_task"):
             found.append(int(status.parent.name))
     return [process for process in found if parent(parent(process)) == cluster.pid]
 

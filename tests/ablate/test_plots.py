@@ -1,104 +1,122 @@
-"""The figures: what is drawn lies where its value says, as read from the labels of the axes."""
+"""The figures: what is drawn are the values of the table, with numpy and scipy as the reference."""
 
-import itertools
 import math
 
+import matplotlib
 import numpy as np
 import pytest
-from pages import ARMS, METRIC, SEEDS, drawings, made_up
+from pages import ARMS, METRIC, SEEDS, made_up
 from scipy import stats
 
-from jaxlm.ablate.page import page
-from jaxlm.ablate.plots import limits, style, ticks
+from jaxlm.ablate.report.plots import BLUE, GREY, INK, RED, STYLE, draw_arms, draw_curves, limits, render
 
 FAILING = [ARMS[0], ARMS[2]]
+COLOURS = {name: matplotlib.colors.to_rgb(name) for name in (INK, BLUE, RED, GREY)}
 
 
-def axis(svg, place, anchor):
-    """The linear map from a value to a place, from the labels of an axis."""
-    labels = [text for text in svg.findall("text") if text.get("text-anchor") == anchor and text.text != "update"]
-    lines = svg.findall("line[@class='tick']")
-    values, places = [float(label.text) for label in labels], [float(line.get(f"{place}1")) for line in lines]
-    slope, intercept = np.polyfit(values, places, 1)
-    np.testing.assert_allclose(np.polyval((slope, intercept), values), places, atol=0.02)
-    return lambda value: slope * value + intercept
+@pytest.fixture(autouse=True)
+def style():
+    with matplotlib.rc_context(STYLE):
+        yield
 
 
-def points(item):
-    return [tuple(map(float, pair.split(","))) for pair in item.get("points").split()]
+def links(records):
+    return {(arm, seed): f"{arm}-{seed}" for arm, seed in records}
 
 
-@pytest.mark.parametrize("name", ["values", "differences"])
-def test_dots_means_and_intervals_lie_at_their_values(name):
+def rows(axes):
+    """For each row of a panel: its colour, {seed: (x, y)} by the link of each dot, and the parts of its error bar."""
+    dots, bars = [found for found in axes.collections if found.get_urls() != [None]], axes.containers
+    for found, bar in zip(dots, bars, strict=True):
+        seeds = [int(url.rpartition("-")[2]) for url in found.get_urls()]
+        places = dict(zip(seeds, np.ma.filled(found.get_offsets(), np.nan), strict=True))
+        yield found.get_facecolor()[0][:3], places, bar
+
+
+@pytest.mark.parametrize("panel", [0, 1])
+def test_dots_means_and_intervals_are_at_their_values(panel):
     table, records = made_up()
-    svg = drawings(page(table, records, ()))[name]
-    x, base = axis(svg, "x", "middle"), table["arms"][0]["values"]
-    (reference,) = svg.findall("line[@class='reference']")
-    shown = table["arms"] if name == "values" else table["arms"][1:]
-    assert math.isclose(float(reference.get("x1")), x(np.mean(base) if name == "values" else 0), abs_tol=0.05)
-    heights = {}
-    for row, group in zip(shown, svg.findall("g[@class='arm']"), strict=True):
-        pairs = zip(SEEDS, row["values"], base, strict=True)
-        values = {seed: one - (other if name == "differences" else 0) for seed, one, other in pairs if one is not None}
-        dots = group.findall("circle")
-        assert [dot.find("title").text.split(", seed ")[1].split(":")[0] for dot in dots] == [*map(str, values)]
-        np.testing.assert_allclose([float(dot.get("cx")) for dot in dots], [*map(x, values.values())], atol=0.05)
-        top = float(group.find("text").get("y"))
-        for seed, dot in zip(values, dots, strict=True):
-            heights.setdefault(seed, set()).add(round(float(dot.get("cy")) - top, 2))
-        if len(values) == 4:
-            low, high = stats.t.interval(0.95, 3, np.mean([*values.values()]), stats.sem([*values.values()]))
-            ends = [float(line.get("x1")) for line in group.findall("line[@class='end']")]
-            np.testing.assert_allclose(ends, (x(low), x(high)), atol=0.05)
-    assert all(len(found) == 1 for found in heights.values())  # a seed has one height in every arm
-    said = ["".join(group.find("text").itertext()) for group in svg.findall("g[@class='arm']")]
-    assert said[-2:] == ["diverges, 2 failed", "cannot be built: no value, 4 failed"]
+    axes = draw_arms(table, links(records)).axes[panel]
+    base = np.array(table["arms"][0]["values"])
+    heights = []
+    for index, (arm, (_, places, bar)) in enumerate(zip(table["arms"], rows(axes), strict=True)):
+        expected = np.array(arm["values"], np.float64) - panel * base
+        expected = np.full(4, np.nan) if panel and index == 0 else expected
+        np.testing.assert_allclose([places[seed][0] for seed in SEEDS], expected, rtol=1e-12)
+        heights.append([places[seed][1] - index for seed in SEEDS])
+        found = expected[np.isfinite(expected)]
+        (diamond, _, (interval,)) = bar
+        np.testing.assert_allclose(float(diamond.get_xdata()[0]), found.mean() if len(found) else np.nan, rtol=1e-9)
+        if len(found) > 1 and np.ptp(found) > 1e-9:
+            ends = stats.t.interval(0.95, len(found) - 1, found.mean(), stats.sem(found))
+            np.testing.assert_allclose(interval.get_segments()[0][:, 0], ends, rtol=1e-9)
+    drawn = np.isfinite(heights)
+    np.testing.assert_allclose(np.array(heights)[drawn], np.array([heights[1]] * 4)[drawn], rtol=1e-9)  # one a seed
+    assert (np.diff(heights[1]) > 0).all()  # the first on top, as the axis runs down
+    (line,) = [line for line in axes.lines if line.get_linestyle() == "--"]
+    np.testing.assert_allclose(line.get_xdata(), 0 if panel else base.mean())
+    low, high = axes.get_xlim()
+    assert low < line.get_xdata()[0] < high
 
 
-def test_curves_lie_at_their_values_and_failed_cells_are_drawn_dashed_as_far_as_they_go():
+def test_labels_say_what_failed_and_colour_says_what_is_significant():
+    table, records = made_up(ARMS[:3], [3, 5, 7, 9, 11, 13, 15])
+    assert [row["against_base"]["significant"] for row in table["arms"][1:]] == [True, True]
+    table["arms"][2]["against_base"]["significant"] = None
+    axes = draw_arms(table, links(records)).axes[0]
+    assert [colour.tolist() for colour, *_ in rows(axes)] == [[*COLOURS[name]] for name in (INK, BLUE, GREY)]
+    table, records = made_up()
+    said = [label.get_text().split("\n")[-1] for label in draw_arms(table, links(records)).axes[0].get_yticklabels()]
+    assert said[0] == "base"
+    assert said[2:] == ["(2 failed)", "(4 failed)"]
+
+
+def test_curves_are_means_with_bands_and_failed_cells_go_as_far_as_they_did():
     table, records = made_up(FAILING)
-    svg = drawings(page(table, records, ()))["curves"]
-    y, marks = axis(svg, "y", "end"), [text for text in svg.findall("text") if text.get("text-anchor") == "middle"]
-    places = [(int(text.text), float(text.get("x"))) for text in marks if text.text != "update"]
-    slope, intercept = np.polyfit(*zip(*places, strict=True), 1)
-    arms = svg.findall("g[@class='arm']")
-    for arm, group, seeds in (("base", arms[0], SEEDS), ("diverges", arms[1], [3, 5])):
+    (axes,) = draw_curves(table, records).axes
+    assert axes.get_title("left") == "diverges\n(2 failed)"
+    solid = [line for line in axes.lines if line.get_linestyle() == "-" and len(line.get_xdata())]
+    for line, band, (arm, seeds) in zip(solid, axes.collections, [("base", SEEDS), ("diverges", [3, 5])], strict=True):
         curves = [records[arm, seed]["curves"][METRIC] for seed in seeds]
         updates, values = [update for update, _ in curves[0]], np.array(curves)[:, :, 1]
-        expected = np.stack([slope * np.array(updates) + intercept, y(values.mean(0))], -1)
-        np.testing.assert_allclose(points(group.find("polyline[@class='mean']")), expected, atol=0.05)
+        np.testing.assert_allclose(line.get_xydata(), np.stack([updates, values.mean(0)], -1), rtol=1e-12)
         low, high = stats.t.interval(0.95, len(seeds) - 1, values.mean(0), stats.sem(values))
-        band = np.array(points(group.find("polygon")))[:, 1]
-        np.testing.assert_allclose(band, y(np.array([*high, *low[::-1]])), atol=0.05)
-    assert arms[0].findall("g[@class='failed']") == []
-    failed = arms[1].findall("g[@class='failed']")
-    assert [group.find("title").text for group in failed] == ["diverges, seed 4, failed", "diverges, seed 6, failed"]
-    for seed, group in zip((4, 6), failed, strict=True):
+        corners = {(round(x, 9), round(y, 9)) for x, y in band.get_paths()[0].vertices}
+        assert corners >= {(round(x, 9), round(y, 9)) for x, y in [*zip(updates, low), *zip(updates, high)]}  # noqa: B905
+    dotted = [line for line in axes.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
+    crosses = [line for line in axes.lines if line.get_marker() == "x" and len(line.get_xdata())]
+    for seed, line, cross in zip((4, 6), dotted, crosses, strict=True):
         curve = [point for point in records["diverges", seed]["curves"][METRIC] if point[1] is not None]
-        line = group.find("polyline")
-        assert line.get("stroke-dasharray") == "4 4"
-        np.testing.assert_allclose(points(line), [(slope * u + intercept, y(v)) for u, v in curve], atol=0.2)
+        np.testing.assert_array_equal(line.get_xydata(), curve)
         assert curve[-1] == [6, 50.0]
-    assert "t-interval" not in "".join(svg.itertext())
+        np.testing.assert_allclose(cross.get_xydata(), [[6, axes.get_ylim()[1]]])  # cut at the edge
+        assert matplotlib.colors.to_rgb(line.get_color()) == COLOURS[RED]
 
 
-@pytest.mark.parametrize("offset", [0.0, 1.0, -37.5, 1e6])
-@pytest.mark.parametrize("span", [3e-7, 0.013, 0.99, 7.0, 2.5e4, 1e30])
-def test_ticks_are_round_within_the_axis_and_told_apart(offset, span):
-    found = ticks(offset, offset + span)
-    values = [value for value, _ in found]
-    assert 2 <= len(found) <= 6
-    assert all(offset - span * 1e-9 <= value <= offset + span * (1 + 1e-9) for value in values)
-    steps = np.diff(values)
-    np.testing.assert_allclose(steps, steps[0], rtol=0.1)
-    assert round(float(f"{steps[0]:.1e}".split("e")[0]), 1) in (1, 2, 5)
-    labels = [label for _, label in found]
-    assert len(set(labels)) == len(labels)
-    np.testing.assert_allclose([float(label) for label in labels], values, atol=steps[0] / 100)
+@pytest.mark.parametrize("count", [1, 3, 4, 5])
+def test_every_arm_has_a_panel_at_one_scale(count):
+    arms = [ARMS[0], *(type(ARMS[1])(f"arm {index}") for index in range(count))]
+    table, records = made_up(ARMS[:2])
+    other = ARMS[1].name
+    found = {(arm.name, seed): records["base" if arm is arms[0] else other, seed] for arm in arms for seed in SEEDS}
+    table = {**table, "arms": [table["arms"][0], *({**table["arms"][1], "name": arm.name} for arm in arms[1:])]}
+    panels = draw_curves(table, found).axes
+    assert [axes.get_title("left") for axes in panels] == [arm.name for arm in arms[1:]]
+    assert len({(*axes.get_xlim(), *axes.get_ylim()) for axes in panels}) == 1
+    shown = [axes.xaxis.get_tick_params()["labelbottom"] for axes in panels]
+    assert shown == [index + min(count, 3) >= count for index in range(count)]
+
+
+def test_the_users_own_style_changes_nothing():
+    table, records = made_up()
+    plain = render(table, records, links(records))
+    with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 30, "svg.fonttype": "path", "svg.hashsalt": None}):
+        assert render(table, records, links(records)) == plain
+        assert matplotlib.rcParams["font.size"] == 30
 
 
 def test_an_axis_holds_all_values_and_wide_intervals_only_in_part():
-    low, high = limits([1.0, 2.0], [0.5, 2.4])
+    low, high = limits([1.0, 2.0, None, math.nan], [0.5, 2.4, None])
     assert low < 0.5 < 2.4 < high
     low, high = limits([1.0, 2.0], [-50.0, 60.0])
     assert -0.5 < low < 0 < 3 < high < 3.5
@@ -114,9 +132,3 @@ def test_an_axis_holds_all_values_and_wide_intervals_only_in_part():
         assert low < min([*values, *ends, math.inf]) or not (values or ends)
         assert max([*values, *ends, -math.inf]) < high
         assert low < high
-
-
-def test_the_first_thirty_arms_and_the_base_look_different():
-    looks = [(style(index)["stroke"], style(index)["stroke_dasharray"]) for index in range(31)]
-    assert len(set(looks)) == 31
-    assert all(one[0] != other[0] and one[1] != other[1] for one, other in itertools.pairwise(looks))

@@ -6,10 +6,10 @@ import pytest
 
 from jaxlm.ablate.cell import Cell
 from jaxlm.ablate.record import RECORD, curves, finals, read_record, value_of, write_record
+from jaxlm.runs.directory import RunDirectory
 from jaxlm.train import Config, Run
-from jaxlm.train.run_directory import RunDirectory
 
-CELL = Cell("slow", 3, Config(model=None, data=None, optim=None), {"packing": "alone"})
+CELL = Cell("slow", 3, Config(model=None, data=None, optim=None), {"packing": "exact"})
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_only_a_whole_record_of_the_same_identity_counts(home):
     assert read_record(home.path, CELL) is None
     written = write_record(home.path, CELL, None)
     assert read_record(home.path, CELL) == written
-    assert read_record(home.path, replace(CELL, parts={"packing": "mapped"})) is None
+    assert read_record(home.path, replace(CELL, parts={"packing": "vmapped"})) is None
     text = (home.path / RECORD).read_text()
     for broken in (text.replace("0.8", "0.9"), text[:-40], "", "[]", '{"seal": 1}'):
         (home.path / RECORD).write_text(broken)

@@ -1,5 +1,6 @@
 """The statistics of an ablation, against simulation, scipy, statsmodels and a reference of their own."""
 
+import gc
 import itertools
 
 import numpy as np
@@ -7,7 +8,26 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from jaxlm.ablate.statistics import compare, holm, is_significant, sign_flip, summarise, t_interval
+from jaxlm.ablate.arms import Arm
+from jaxlm.ablate.report.formats import FORMATS
+from jaxlm.ablate.report.statistics import (
+    LEVEL,
+    compare,
+    holm,
+    is_significant,
+    pairs_needed,
+    sign_flip,
+    smallest_p,
+    summarise,
+    t_interval,
+)
+from jaxlm.ablate.report.table import ablation_table
+
+
+@pytest.fixture(autouse=True)
+def no_collection(monkeypatch):
+    """Statsmodels collects garbage at every call of multipletests, which takes longer than all else here."""
+    monkeypatch.setattr(gc, "collect", lambda *_: 0)
 
 
 def flips(count):
@@ -54,7 +74,7 @@ def test_a_true_difference_is_found():
     values = np.random.default_rng(1).normal(size=(2, 8))
     found = compare((values[0] + 5).tolist(), values[1].tolist(), maximize=True)
     assert found.p == 2 / 2**8
-    assert is_significant(8, found.p)
+    assert is_significant([8], [found.p]) == [True]
     assert found.improvement == 1
 
 
@@ -100,14 +120,70 @@ def test_what_failed_is_left_out_with_its_pair():
         compare([1.0], [1.0, 2.0], maximize=True)
 
 
-def test_nothing_is_claimed_below_six_pairs():
-    for pairs in range(1, 9):
-        p = sign_flip(np.arange(1.0, pairs + 1))
-        assert p == min(1, 2 / 2**pairs)
-        assert is_significant(pairs, p) == (None if pairs < 6 else True)
-    assert is_significant(8, 0.05) is False
-    assert is_significant(8, None) is None
+@pytest.mark.parametrize("arms", [1, 2, 3, 4, 6, 7, 25])
+def test_a_claim_is_refused_exactly_where_the_clearest_result_would_not_be_significant(arms):
+    for pairs in range(1, 13):
+        ps = [float(reference(np.arange(1.0, pairs + 1)))] * arms
+        best = arms * min(1, 2 / 2**pairs)
+        assert is_significant([pairs] * arms, holm(ps)) == [True if best < 0.05 else None] * arms
+        assert (best < 0.05) == (pairs >= pairs_needed(arms))
+    assert is_significant([12] * 3, [0.05, None, 0.04]) == [False, None, True]
+
+
+def test_no_result_of_any_pairs_is_below_what_the_bound_allows():
+    rng = np.random.default_rng(4)
+    claimed = 0
+    for _ in range(100):
+        pairs = rng.integers(0, 11, rng.integers(1, 6)).tolist()
+        means = rng.choice([0.0, 3.0, 30.0], len(pairs))
+        ps = [float(reference(rng.normal(mean, 1, n))) if n else None for mean, n in zip(means, pairs, strict=True)]
+        corrected = holm(ps)
+        found = is_significant(pairs, corrected)
+        for claim, p, n in zip(found, corrected, pairs, strict=True):
+            assert (p is None) == (n == 0)
+            assert claim == (p < LEVEL) if claim is not None else p is None or p >= LEVEL
+        claimed += found.count(True)
+    assert claimed > 30
+
+
+def test_the_fewest_pairs_for_a_claim():
+    assert [pairs_needed(arms) for arms in (1, 2, 3, 4, 6, 7, 12, 13, 100)] == [6, 7, 7, 8, 8, 9, 9, 10, 12]
+    assert pairs_needed(1_638) == 16
+    assert pairs_needed(1_639) is None
+    for pairs in (1, 5, 16):
+        assert smallest_p(pairs) == sign_flip(np.arange(1.0, pairs + 1))
+    assert all(smallest_p(pairs) <= sign_flip(np.arange(1.0, pairs + 1)) for pairs in (17, 24))  # drawn
     assert sign_flip(np.zeros(7)) == 1
+
+
+def table_of(values):
+    """The table of arms with values at seeds 0, 1, ... ; the first is the base."""
+    arms = [Arm("base"), *(Arm(f"arm {index}", ("--x", str(index))) for index in range(1, len(values)))]
+    records = {}
+    for arm, found in zip(arms, values, strict=True):
+        for seed, value in enumerate(found):
+            why = "it broke" if value is None else None
+            record = {"arm": arm.name, "seed": seed, "identity": "0", "parts": {}, "failed": why, "pruned": None}
+            records[arm.name, seed] = {**record, "curves": {}, "final": {"m": value}}
+    return ablation_table(arms, range(len(values[0])), records, "m", True)
+
+
+def test_the_table_says_how_many_seeds_its_arms_need():
+    clear = [[float(seed + 10 * arm) for seed in range(6)] for arm in range(5)]
+    table = table_of(clear)
+    assert [row["against_base"]["significant"] for row in table["arms"][1:]] == [None] * 4  # 4 * 2/2^6 = 0.125
+    for name in ("txt", "md", "tex"):
+        text = FORMATS[name](table)
+        assert text.count("not claimed") == 4
+        assert "Not claimed: 4 of 4 comparisons have too few pairs: 4 arms need 8 seeds or more." in text
+    table = table_of([[*row, row[-1] + 0.5, row[-1] + 1.5] for row in clear])
+    assert [row["against_base"]["significant"] for row in table["arms"][1:]] == [True] * 4
+    assert not any("Not claimed" in line for line in table["foot"])
+    assert any("4 x 2/2^n" in line and "takes 8 pairs" in line for line in table["foot"])
+    assert any("2/2^n with 1 arm" in line and "takes 6 pairs" in line for line in table_of(clear[:2])["foot"])
+    lost = table_of([clear[0], [None] * 6])
+    assert lost["arms"][1]["against_base"]["significant"] is None
+    assert "Not claimed: 1 of 1 comparisons have too few pairs: 1 arm needs 6 seeds or more." in lost["foot"]
 
 
 def test_more_pairs_than_can_be_enumerated_are_drawn_and_always_the_same():

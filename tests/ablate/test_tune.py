@@ -11,17 +11,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ablations import DIVERGED, EXPERIMENT, dies, jaxlm, no_training
+from ablations import DIVERGED, EXPERIMENT, Killed, dies, jaxlm, no_training
 
-from jaxlm.ablate import unit
-from jaxlm.ablate.space import Choice, Range, declared, read_space, words_at
+from jaxlm.ablate.execute import runner
+from jaxlm.ablate.space import Choice, Range, declared_space, read_space, words_at
 from jaxlm.errors import BadInput
 from jaxlm.optim import SGD
-from jaxlm.train.config import load, override
-from jaxlm.train.run_directory import RunDirectory
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.train.config import load_config, override
 
 CONFIG = """
-from jaxlm.data.image_specs import Digits
+from jaxlm.data.images.sources import Digits
 from jaxlm.losses import Classification
 from jaxlm.models.mlp import MLP
 from jaxlm.optim import AdamW
@@ -31,17 +31,17 @@ config = Config(
     model=MLP(classes=10, hidden=(8,)),
     data=Digits(batch=8, eval_batch=360),
     loss=Classification(),
-    optim=AdamW(peak=1e-2),
+    optim=AdamW(peak_lr=1e-2),
     run=Run(steps=6, seed=5, log_every=2, eval_every=2, save_every=4, skip_limit=1),
 )
-space = {"optim.peak": "1e-4..1:log", "run.ema": "0,0.5"}
+space = {"optim.peak_lr": "1e-4..1:log", "run.ema": "0,0.5"}
 """
 FILES = ("trials.json", "trials.csv", "trials.txt")
 
 
 @pytest.fixture(scope="module")
 def optuna():
-    return pytest.importorskip("optuna", reason="Optuna is not installed: pip install 'jaxlm[tune]'")
+    return pytest.importorskip("optuna", reason="Optuna is not installed: pip install optuna")
 
 
 @pytest.fixture(scope="module")
@@ -81,48 +81,48 @@ def records(directory):
 
 
 def test_a_spec_is_a_range_or_a_choice_of_the_field_s_own_type(config):
-    base = load(config)
-    specs = ["optim.peak=1e-4..1:log", "optim.peak=1..2", "optim.warmup=0..4", "model.hidden=8,16 32"]
-    space = read_space(base, [*specs, "--model.classes=10..20:log", "optim.clip=-1..2"])
+    base = load_config(config)
+    specs = ["optim.peak_lr=1e-4..1:log", "optim.peak_lr=1..2", "optim.warmup=0..4", "model.hidden=8,16 32"]
+    space = read_space(base, [*specs, "--model.classes=10..20:log", "optim.clip_norm=-1..2"])
     assert list(space.values())[:2] == [Range(1.0, 2.0), Range(0, 4)]
-    assert isinstance(space["optim.peak"].low, float)
+    assert isinstance(space["optim.peak_lr"].low, float)
     assert isinstance(space["optim.warmup"].low, int)
     assert space["model.hidden"] == Choice(("8", "16 32"))
     assert space["model.classes"] == Range(10, 20, log=True)
-    assert isinstance(space["optim.clip"].low, float)
-    point = {"model.hidden": "16 32", "optim.peak": "0.1"}
-    assert words_at(base, point) == ("--model.hidden", "16", "32", "--optim.peak", "0.1")
+    assert isinstance(space["optim.clip_norm"].low, float)
+    point = {"model.hidden": "16 32", "optim.peak_lr": "0.1"}
+    assert words_at(base, point) == ("--model.hidden", "16", "32", "--optim.peak-lr", "0.1")
     switched = replace(base, optim=SGD())
     assert read_space(switched, ["optim.nesterov=true,False"]) == {"optim.nesterov": Choice(("true", "False"))}
     assert words_at(switched, {"optim.nesterov": "False"}) == ("--optim.no-nesterov",)
-    assert declared({"optim.peak": "1..2"}, "c.py") == ["optim.peak=1..2"]
+    assert declared_space({"optim.peak_lr": "1..2"}, "c.py") == ["optim.peak_lr=1..2"]
     with pytest.raises(BadInput, match="`space` of c.py is no dict of texts"):
-        declared({"optim.peak": (1, 2)}, "c.py")
+        declared_space({"optim.peak_lr": (1, 2)}, "c.py")
 
 
 REFUSED = {
     "--trials 0": "--trials 0: give at least 1",
-    "--trials 2 --seed -1": "--seed -1: give 0 or more",
+    "--trials 2 --seed -1": "--seed is -1: a seed is from 0 to 4294967295",
     "--trials 2 --prune --run.eval-every 0": "--prune needs evaluations within the 6 updates of a run",
     "--trials 2 --prune --run.eval-every 6": "--prune needs evaluations within the 6 updates of a run",
     "--trials 2 --run.steps 0": "run.steps is 0: it must be at least 1",
-    "--trials 2 --optim.paek 1": "mlp.py: there is no field optim.paek: did you mean optim.peak?",
-    "--trials 2 --space optim.paek=1..2": "there is no field optim.paek: did you mean optim.peak?",
-    "--trials 2 --space optim.peak": "write a field and its range or values",
-    "--trials 2 --space optim.peak=1..": "write a field and its range or values",
-    "--trials 2 --space optim.peak=1,,2": "write a field and its range or values",
-    "--trials 2 --space optim.peak=2..1": "from 2.0 to 1.0 there is no range",
-    "--trials 2 --space optim.peak=1..1": "from 1.0 to 1.0 there is no range",
-    "--trials 2 --space optim.peak=nan..1": "from nan to 1.0 there is no range",
-    "--trials 2 --space optim.peak=1..inf": "from 1.0 to inf there is no range",
-    "--trials 2 --space optim.peak=0..1:log": "0.0 has no logarithm",
-    "--trials 2 --space optim.peak=1..2:lin": "after the colon stands 'lin'",
-    "--trials 2 --space optim.peak=slow..fast": "could not convert string to float: 'slow'",
+    "--trials 2 --optim.paek 1": "mlp.py: there is no field optim.paek: did you mean --optim.peak-lr?",
+    "--trials 2 --space optim.paek=1..2": "there is no field optim.paek: did you mean --optim.peak-lr?",
+    "--trials 2 --space optim.peak_lr": "write a field and its range or values",
+    "--trials 2 --space optim.peak_lr=1..": "write a field and its range or values",
+    "--trials 2 --space optim.peak_lr=1,,2": "write a field and its range or values",
+    "--trials 2 --space optim.peak_lr=2..1": "from 2.0 to 1.0 there is no range",
+    "--trials 2 --space optim.peak_lr=1..1": "from 1.0 to 1.0 there is no range",
+    "--trials 2 --space optim.peak_lr=nan..1": "from nan to 1.0 there is no range",
+    "--trials 2 --space optim.peak_lr=1..inf": "from 1.0 to inf there is no range",
+    "--trials 2 --space optim.peak_lr=0..1:log": "0.0 has no logarithm",
+    "--trials 2 --space optim.peak_lr=1..2:lin": "'lin' after the colon: write :log, or nothing",
+    "--trials 2 --space optim.peak_lr=slow..fast": "could not convert string to float: 'slow'",
     "--trials 2 --space optim.warmup=0.5..2": "invalid literal for int",
     "--trials 2 --space model.hidden=8..16": "model.hidden takes no numbers: list its values",
-    "--trials 2 --space optim.peak=1,fast": "could not convert string to float: 'fast'",
-    "--trials 2 --space optim.peak=1": "give at least two values, all of them different",
-    "--trials 2 --space optim.peak=1,1.0": "give at least two values, all of them different",
+    "--trials 2 --space optim.peak_lr=1,fast": "could not convert string to float: 'fast'",
+    "--trials 2 --space optim.peak_lr=1": "give at least two values, all of them different",
+    "--trials 2 --space optim.peak_lr=1,1.0": "give at least two values, all of them different",
     "--trials 2 --space run.data_seed=1,2": "run.data_seed makes no run better: leave it out",
 }
 
@@ -143,7 +143,7 @@ def test_without_a_space_or_without_optuna_there_is_no_search(config, monkeypatc
     assert "there is no space to search" in jaxlm("tune", str(EXPERIMENT), "none.py", "--trials", "2")[2]
     monkeypatch.setitem(sys.modules, "optuna", None)
     found = jaxlm("tune", str(EXPERIMENT), str(config), "--trials", "2")
-    assert found == (2, "", "error: a search needs Optuna: pip install 'jaxlm[tune]'\n")
+    assert found == (2, "", "error: a search needs Optuna: pip install optuna\n")
     assert [path.name for path in tmp_path.iterdir()] == ["none.py"]
 
 
@@ -156,14 +156,14 @@ def test_the_table_holds_what_the_runs_recorded_from_the_best_on(made, config):
     for row in whole:
         record = known[row["identity"]]
         assert row["value"] == record["final"]["eval/loss"] == record["curves"]["eval/loss"][-1][1]
-        assert record["parts"]["config"]["optim.peak"] == float(row["point"]["optim.peak"])
+        assert record["parts"]["config"]["optim.peak_lr"] == float(row["point"]["optim.peak_lr"])
         assert record["parts"]["config"]["run.seed"] == 5
     assert sorted(row["value"] for row in whole) == [
         found["trials"][n]["value"] for n in found["ranking"][: len(whole)]
     ]
     assert found["trials"][found["best"]]["value"] == min(row["value"] for row in whole)
     rows = list(csv.DictReader((directory / "trials.csv").read_text().splitlines()))
-    assert [row["optim.peak"] for row in rows] == [row["point"]["optim.peak"] for row in found["trials"]]
+    assert [row["optim.peak_lr"] for row in rows] == [row["point"]["optim.peak_lr"] for row in found["trials"]]
     assert [float(row["eval/loss"]) if row["eval/loss"] else None for row in rows] == [
         r["value"] for r in found["trials"]
     ]
@@ -171,7 +171,7 @@ def test_the_table_holds_what_the_runs_recorded_from_the_best_on(made, config):
     command = shlex.split(out.splitlines()[-1].removeprefix("best: "))
     assert command[:3] == ["python", str(EXPERIMENT), str(config)]
     best = RunDirectory(next(directory.glob(f"cells/*{found['trials'][found['best']]['identity'][:10]}")))
-    assert override(load(config), command[3:]) == best.config()
+    assert override(load_config(config), command[3:]) == best.config()
 
 
 def test_a_trial_worse_than_the_median_is_ended_and_says_so(made):
@@ -208,7 +208,7 @@ def test_the_same_command_again_trains_nothing_and_fewer_trials_are_the_first_on
 @pytest.mark.slow
 def test_a_search_that_was_stopped_at_any_place_ends_with_the_same_bytes(made, config, monkeypatch, tmp_path):
     directory, words = tmp_path / "disturbed", command(config, tmp_path / "disturbed", *PRUNED)
-    append, train, begun = RunDirectory.append_metrics, unit.train, []
+    append, train, begun = RunDirectory.append_metrics, runner.train, []
 
     def signalled(self, step, metrics):
         append(self, step, metrics)
@@ -218,16 +218,16 @@ def test_a_search_that_was_stopped_at_any_place_ends_with_the_same_bytes(made, c
     def killed(*arguments):
         begun.append(arguments)
         if len(begun) == 5:
-            raise RuntimeError("killed")
+            raise Killed
         return train(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(RunDirectory, "append_metrics", signalled)
         code, out, _ = jaxlm(*words)
-    assert (code, records(directory)) == (130, {})
+    assert (code, records(directory)) == (143, {})
     assert out.endswith(f"stopped: the same command goes on in {directory}\n")
     with monkeypatch.context() as patch:
-        patch.setattr(unit, "train", killed)
+        patch.setattr(runner, "train", killed)
         dies(*words)
     assert len(records(directory)) == 4
     victim = next(directory.glob("cells/*/cell.json"))
@@ -246,7 +246,7 @@ def test_a_failed_trial_stays_visible_a_point_is_trained_once_and_a_pruned_run_g
     found = table(directory)
     assert code == 0
     assert {row["state"] for row in found["trials"]} == {"complete", "failed"}
-    assert all((row["state"] == "failed") == (row["point"]["optim.peak"] == "1e30") for row in found["trials"])
+    assert all((row["state"] == "failed") == (row["point"]["optim.peak_lr"] == "1e30") for row in found["trials"])
     assert len(records(directory)) == 2
     assert DIVERGED in out
 

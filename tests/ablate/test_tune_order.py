@@ -9,23 +9,24 @@ from test_tune import config, optuna  # noqa: F401
 from jaxlm.ablate import tune
 from jaxlm.ablate.record import write_record
 from jaxlm.ablate.space import Choice, Range
-from jaxlm.train.config import load, load_module
-from jaxlm.train.run_directory import RunDirectory
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.load import load_module
+from jaxlm.train.config import load_config
 
-SPACE = {"optim.peak": Range(1e-4, 1.0, log=True), "run.ema": Choice(("0", "0.5"))}
+SPACE = {"optim.peak_lr": Range(1e-4, 1.0, log=True), "run.ema": Choice(("0", "0.5"))}
 
 
 @pytest.fixture
 def find(optuna, config, monkeypatch):  # noqa: F811
     """Search with runs that are a formula: (trials, the points that were run)."""
-    build, base, ran = load_module(EXPERIMENT).build, load(config), []
+    build, base, ran = load_module(EXPERIMENT).build, load_config(config), []
 
     def run_cell(build, cell, folder, stop=None):
         ran.append(cell.identity)
         home, pruned = RunDirectory(folder), None
         folder.mkdir(parents=True, exist_ok=True)
         home.truncate_metrics(0)
-        peak, ema = cell.config.optim.peak, cell.config.run.ema
+        peak, ema = cell.config.optim.peak_lr, cell.config.run.ema
         for step in (2, 4, 6):
             value = (math.log10(peak) + 2) ** 2 + ema + 1 / step if peak < 0.5 else math.nan
             home.append_metrics(step, {"eval/loss": value})
@@ -67,7 +68,7 @@ def test_cells_of_a_search_with_or_without_pruning_change_nothing_in_the_other(f
 def test_the_sampler_comes_near_the_best_point_and_what_failed_stays_last(find, tmp_path):
     found, _ = find(tmp_path, 30)
     best = found["trials"][found["best"]]
-    assert abs(math.log10(float(best["point"]["optim.peak"])) + 2) < 0.3
+    assert abs(math.log10(float(best["point"]["optim.peak_lr"])) + 2) < 0.3
     assert best["point"]["run.ema"] == "0"
     failed = [row["trial"] for row in found["trials"] if row["state"] == "failed"]
     assert failed

@@ -5,8 +5,9 @@ import json
 import pytest
 from ablations import CONFIG, command, jaxlm, records
 
-from jaxlm.train.checkpoint import Checkpoints, digests
-from jaxlm.train.run_directory import RunDirectory
+from jaxlm.runs.checkpoint import Checkpoints
+from jaxlm.runs.compare import digests
+from jaxlm.runs.directory import RunDirectory
 
 
 def final(home):
@@ -17,7 +18,7 @@ def final(home):
 
 @pytest.mark.parametrize("source", ["init", pytest.param("data", marks=pytest.mark.slow)])
 def test_one_source_follows_the_seed(source, tmp_path):
-    (tmp_path / "config.py").write_text(CONFIG.replace(', "too fast": ("--optim.peak", "1e30")', ""))
+    (tmp_path / "config.py").write_text(CONFIG.replace(', "too fast": ("--optim.peak-lr", "1e30")', ""))
     words = "--seeds 2 --vary-seed X --run.steps 1 --run.eval-every 0 --run.save-every 0 --optim.warmup 0".split()
     words[3] = source
     code, out, err = jaxlm(*command(tmp_path / "config.py", tmp_path / "made", *words))

@@ -6,20 +6,22 @@ import shutil
 
 import numpy as np
 import pytest
-from ablations import DIVERGED, EXPERIMENT, forge, jaxlm, records
+from ablations import DIVERGED, EXPERIMENT, command, forge, jaxlm, records
 
-from jaxlm.ablate import Arm, ablate, verify
-from jaxlm.ablate.again import again, nested
+from jaxlm.ablate import Arm, ablate
+from jaxlm.ablate.audit import verify
+from jaxlm.ablate.audit.find import find, nested, read_table, read_whole
+from jaxlm.ablate.audit.rerun import rerun
+from jaxlm.ablate.audit.verify import choose_entries, first_difference, judge, table_fault
 from jaxlm.ablate.cell import settings
-from jaxlm.ablate.lookup import find, read_table, read_whole
-from jaxlm.ablate.verify import choose, judge, parting, table_told
-from jaxlm.data import image
-from jaxlm.data.image_specs import ArrayImages
+from jaxlm.data.images import labelled
+from jaxlm.data.images.sources import ArrayImages
 from jaxlm.errors import BadInput
-from jaxlm.train.bisect import Replay
-from jaxlm.train.config import load, load_module, override
-from jaxlm.train.run_directory import RunDirectory
-from jaxlm.train.serialise import flatten, from_json, to_json
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.load import load_module
+from jaxlm.runs.serialise import flatten, from_json, read_digested, to_json, write_digested
+from jaxlm.train.config import load_config, override
+from jaxlm.train.replay.bisect import Replay
 from whole_path import write_arrays
 
 
@@ -35,7 +37,7 @@ def here(monkeypatch):
     """Let cells be run again in this process, which has imported everything already."""
 
     def run_again(cell, out, anyway):
-        return json.loads(json.dumps(again(cell, out, anyway)))
+        return json.loads(json.dumps(rerun(cell, out, anyway)))
 
     monkeypatch.setattr(verify, "run_again", run_again)
 
@@ -47,7 +49,7 @@ def folder(directory, name):
 def experiment(directory, name, path):
     """Let the lineage of a cell name another experiment file."""
     lineage = folder(directory, name) / "lineage.json"
-    lineage.write_text(json.dumps(json.loads(lineage.read_text()) | {"experiment": str(path)}))
+    write_digested(lineage, read_digested(lineage, {}) | {"experiment": str(path)})
 
 
 def test_a_cell_left_alone_agrees_in_every_bit_in_a_fresh_process(made):
@@ -59,6 +61,21 @@ def test_a_cell_left_alone_agrees_in_every_bit_in_a_fresh_process(made):
     assert table == "table: it is what its records make"
     assert line.startswith(f"slow:6  agrees in every bit: {values} values of {len(record['curves'])} metrics, state ")
     assert summary == "1 of 9 cells run again: 1 agree, 0 do not"
+
+
+def test_a_vmapped_cell_is_vmapped_again_and_agrees_in_every_bit(config, here, tmp_path):
+    assert jaxlm(*command(config, tmp_path / "made", "--packing", "vmapped", "--seeds", "2"))[0] == 0
+    code, out, _ = jaxlm("verify", str(tmp_path / "made"), "--cell", "slow:6", "--cell", "too fast:5")
+    assert code == 0
+    assert "slow:6      agrees in every bit: " in out
+    assert "too fast:5  agrees in every bit: " in out
+    lineage = folder(tmp_path / "made", "slow:6") / "lineage.json"
+    session = json.loads(lineage.read_text())["sessions"][0]
+    assert (session["runs"], session["run"]) == (6, 4)
+    sessions = [session | {"runs": 3}, session]
+    write_digested(lineage, read_digested(lineage, {}) | {"sessions": sessions})
+    out = jaxlm("verify", str(tmp_path / "made"), "--cell", "slow:6")[1]
+    assert "slow:6  agrees within 0.001 (packs of other sizes): " in out
 
 
 @pytest.mark.slow
@@ -73,10 +90,11 @@ def test_a_whole_table_left_alone_agrees(made):
 @pytest.mark.slow
 def test_a_run_that_cannot_be_repeated_in_a_fresh_process_is_told_in_its_line(copy):
     experiment(copy, "base:5", "gone.py")
-    (folder(copy, "base:5") / "experiment.py").write_text("import nothing_of_that_name\n")
+    RunDirectory(folder(copy, "base:5")).experiment.write_text("import nothing_of_that_name\n")
     code, out, _ = jaxlm("verify", str(copy), "--cell", "base:5")
     assert code == 1
-    assert "base:5  CANNOT BE VERIFIED: ModuleNotFoundError: No module named 'nothing_of_that_name'\n" in out
+    line = next(line for line in out.splitlines() if line.startswith("base:5  CANNOT BE VERIFIED: "))
+    assert line.endswith(" line 1: ModuleNotFoundError: No module named 'nothing_of_that_name'")
 
 
 def test_a_metric_changed_by_hand_is_found_with_its_update(copy, here):
@@ -128,14 +146,14 @@ def test_changed_code_is_told_by_its_file_and_run_only_on_demand(copy, here, tmp
 def test_one_byte_of_data_is_told_by_its_part(config, here, tmp_path):
     write_arrays(tmp_path, 8)
     words = "--run.steps 2 --run.eval-every 0 --run.save-every 0".split()
-    base = override(load(config), words)
+    base = override(load_config(config), words)
     base = type(base)(**{**vars(base), "data": ArrayImages(folder=str(tmp_path), batch=32, eval_batch=80)})
-    ablate(load_module(EXPERIMENT).build, base, [Arm("slow", ("--optim.peak", "1e-3"))], 1, tmp_path / "made")
+    ablate(load_module(EXPERIMENT).build, base, [Arm("slow", ("--optim.peak-lr", "1e-3"))], 1, tmp_path / "made")
     with np.load(tmp_path / "train.npz") as found:
         arrays = dict(found)
     arrays["images"][5, 4, 4, 1] ^= 1
     np.savez(tmp_path / "train.npz", **arrays)
-    image._loaded.cache_clear()  # a fresh process has none
+    labelled._loaded.cache_clear()  # a fresh process has none
     code, out, _ = jaxlm("verify", str(tmp_path / "made"), "--sample", "1")
     assert code == 1
     assert ":5  NOT THE SAME EXPERIMENT (data): not run, --anyway does it\n" in out
@@ -170,7 +188,9 @@ def test_a_file_that_is_gone_is_replaced_by_its_copy_and_a_cell_that_never_began
     experiment(copy, "slow:5", tmp_path / "gone.py")
     out = jaxlm("verify", str(copy), "--cell", "slow:5")[1]
     assert "slow:5  agrees in every bit" in out
-    assert f"{tmp_path / 'gone.py'} is gone: its copy {folder(copy, 'slow:5') / 'experiment.py'} stands in\n" in out
+    assert (
+        f"{tmp_path / 'gone.py'} is gone: its copy {RunDirectory(folder(copy, 'slow:5')).experiment} is used\n" in out
+    )
     cell = folder(copy, "slow:6")
     config, record = RunDirectory(cell).config(), read_whole(cell)
     assert settings(from_json(nested(record["parts"]["config"]))) == settings(config)
@@ -189,7 +209,7 @@ def test_broken_records_and_tables_are_told(copy):
     table = json.loads((copy / "table.json").read_text())
     table["arms"][1]["mean"] += 1e-6
     (copy / "table.json").write_text(json.dumps(table))
-    assert table_told(*read_table(copy)) == "IT IS NOT WHAT ITS RECORDS MAKE in slow"
+    assert table_fault(*read_table(copy)) == "IT IS NOT WHAT ITS RECORDS MAKE in slow"
     path.unlink()
     with pytest.raises(BadInput, match="there is no record"):
         read_whole(path.parent)
@@ -197,52 +217,58 @@ def test_broken_records_and_tables_are_told(copy):
 
 def test_traces_part_at_the_first_update_at_which_a_value_differs():
     there = {"b": [[1, 1.0], [2, 2.0]], "a": [[2, None]]}
-    assert parting(there, there, 0.0) is None
-    assert parting(there, {**there, "b": [[1, 1.0], [2, 2.0001]]}, 1e-3) is None
-    assert parting(there, {**there, "b": [[1, 1.0], [2, 2.0001]]}, 0.0).startswith(
+    assert first_difference(there, there, 0.0) is None
+    assert first_difference(there, {**there, "b": [[1, 1.0], [2, 2.0001]]}, 1e-3) is None
+    assert first_difference(there, {**there, "b": [[1, 1.0], [2, 2.0001]]}, 0.0).startswith(
         "b at update 2: 2.0 recorded, 2.0001"
     )
-    assert parting(there, {"b": [[1, 1.1], [2, 3.0]], "a": [[2, 1.0]]}, 0.0).startswith("b at update 1: ")
+    assert first_difference(there, {"b": [[1, 1.1], [2, 3.0]], "a": [[2, 1.0]]}, 0.0).startswith("b at update 1: ")
     assert (
-        parting(there, {**there, "a": [[2, 1.0]]}, 0.5)
+        first_difference(there, {**there, "a": [[2, 1.0]]}, 0.5)
         == "a at update 2: None recorded, 1.0 here (1 of 3 values differ)"
     )
-    assert parting(there, {"b": there["b"]}, 0.5) == "a at update 2: None recorded, nothing here (1 of 3 values differ)"
+    assert (
+        first_difference(there, {"b": there["b"]}, 0.5)
+        == "a at update 2: None recorded, nothing here (1 of 3 values differ)"
+    )
 
 
 @pytest.mark.parametrize(
-    ("packing", "differing", "exact"),
+    ("same_packs", "differing", "exact"),
     [
-        ("alone", (), True),
-        ("unrolled", (), True),
-        ("mapped", (), True),
-        ("mapped", ("code", "data"), True),
-        ("vmapped", (), False),
-        ("alone", ("platform",), False),
-        ("alone", ("packages", "code"), False),
+        (True, (), True),
+        (True, ("code", "data"), True),
+        (False, (), False),
+        (True, ("platform",), False),
+        (True, ("packages", "code"), False),
     ],
 )
-def test_only_a_vmapped_cell_and_another_platform_or_packages_may_have_other_bits(packing, differing, exact):
+def test_only_packs_of_other_sizes_and_another_platform_or_packages_may_have_other_bits(same_packs, differing, exact):
     def record(value):
-        parts = {"packing": packing, "code": {}}
+        parts = {"code": {}}
         return {"identity": "x" * 64, "parts": parts, "failed": None, "curves": {"train/loss": [[1, value]]}}
 
     states = {"steps": [1, 1], "digests": ["a", "b"], "leaves": ["params/kernel"], "damage": None}
-    found = {"differences": {name: ["x"] for name in differing}, "note": None, "states": states}
+    found = {
+        "differences": {name: ["x"] for name in differing},
+        "note": None,
+        "states": states,
+        "same_packs": same_packs,
+    }
     near, far, same = (judge(record(1.0), found | {"record": record(value)}, 1e-3) for value in (1.0001, 1.01, 1.0))
     assert [near.agrees, far.agrees, same.agrees] == [not exact, False, not exact]
-    assert ("agrees within 0.001 (" in near.told) == (not exact)
-    assert exact == (same.told == "DIFFERS: the state at update 1 in 1 leaves: params/kernel")
+    assert ("agrees within 0.001 (" in near.line) == (not exact)
+    assert exact == (same.line == "DIFFERS: the state at update 1 in 1 leaves: params/kernel")
     assert near.more[-len(differing) or len(near.more) :] == [f"{name} differs: x" for name in differing]
 
 
 def test_a_sample_is_a_function_of_its_seed(made):
     entries = read_table(made[0])[1]
-    samples = [[entry.label for entry in choose(entries, (), 3, seed)] for seed in (0, 0, 1, 2)]
+    samples = [[entry.label for entry in choose_entries(entries, (), 3, seed)] for seed in (0, 0, 1, 2)]
     assert samples[0] == samples[1]
     assert len({tuple(sample) for sample in samples}) > 1
     assert all(len(set(sample)) == 3 for sample in samples)
-    assert choose(entries, (), None, 0) == entries
+    assert choose_entries(entries, (), None, 0) == entries
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from hypothesis import strategies as st
 
-from jaxlm.data.augment import (
+from jaxlm.data.images.augment import (
     augment,
 )
 
@@ -20,7 +20,7 @@ def draw(seed, count=BATCH, shape=(6, 5, 3)):
     return {
         "image": numbers.integers(0, 256, (count, *shape)).astype(np.float32) / np.float32(255),
         "label": numbers.integers(0, CLASSES, count, dtype=np.int32),
-        "draws": numbers.integers(0, 2**32, (count, 2), dtype=np.uint32),
+        "keys": numbers.integers(0, 2**32, (count, 2), dtype=np.uint32),
     }
 
 

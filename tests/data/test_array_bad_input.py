@@ -1,12 +1,13 @@
 """Arrays, fields and TFDS datasets that cannot be used: one BadInput of one line."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from refusals import refused
 
-from jaxlm.data.image_specs import ArrayImages, Digits, TfdsImages
+from jaxlm.data.images.sources import ArrayImages, Digits, TfdsImages
 
 # Arrays.
 
@@ -34,8 +35,8 @@ def arrays(folder, **changed):
         ({"images": np.zeros((6, 4, 4, 3))}, "images are float64 .6, 4, 4, 3., not uint8 .N, H, W, C."),
         ({"images": np.zeros((6, 4, 4, 3, 1), np.uint8)}, "images are uint8 .6, 4, 4, 3, 1., not"),
         ({"images": np.zeros((6, 16), np.uint8)}, "images are uint8 .6, 16., not"),
-        ({"images": np.zeros((0, 4, 4), np.uint8), "labels": np.zeros(0, int)}, "images are .0, 4, 4., which is none"),
-        ({"images": np.array([[[None]]] * 6)}, "is no whole .npz file of `images` and `labels`: make it anew"),
+        ({"images": np.zeros((0, 4, 4), np.uint8), "labels": np.zeros(0, int)}, ".0, 4, 4., so there are none"),
+        ({"images": np.array([[[None]]] * 6)}, "is not a whole .npz file of `images` and `labels`: write it again"),
     ],
 )
 def test_arrays_of_another_form_are_refused(tmp_path, changed, pattern):
@@ -45,8 +46,8 @@ def test_arrays_of_another_form_are_refused(tmp_path, changed, pattern):
 @pytest.mark.parametrize(
     ("labels", "pattern"),
     [
-        ([0, 1, 2, 0, 1, -1], "training split has 1 labels outside of 0 ... 2, the first one -1 at image 5: mend"),
-        ([0, 1, 0, 1, 0, 1], "evaluation split has 2 labels outside of 0 ... 1, the first one 2 at image 2: mend"),
+        ([0, 1, 2, 0, 1, -1], "training split has 1 labels outside of 0 ... 2, the first one -1 at image 5: correct"),
+        ([0, 1, 0, 1, 0, 1], "evaluation split has 2 labels outside of 0 ... 1, the first one 2 at image 2: correct"),
         ([0, 0, 2, 0, 0, 2], r"training split has no image of 1 of the 3 classes \(1\): add images"),
         ([0, 1, 2, 3, 4, 4], r"evaluation split has no image of 2 of the 5 classes \(3, 4\): add .* or take"),
     ],
@@ -54,7 +55,7 @@ def test_arrays_of_another_form_are_refused(tmp_path, changed, pattern):
 def test_labels_that_do_not_fit_are_refused(tmp_path, labels, pattern):
     data = arrays(tmp_path, labels=np.array(labels))
     refused(lambda: data.train(0), pattern)
-    refused(lambda: data.check(3), pattern)
+    refused(lambda: data.check(SimpleNamespace(classes=3)), pattern)
 
 
 def test_labels_beyond_the_names_are_refused(tmp_path):
@@ -76,12 +77,12 @@ def whole(path):
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
-        (lambda path: path.write_bytes(b""), "No data left"),
-        (lambda path: path.write_text("hello"), "`labels`: make"),
+        (lambda path: path.write_bytes(b""), "not a zip file"),
+        (lambda path: path.write_text("hello"), "not a zip file"),
         (lambda path: path.write_bytes(whole(path)[:300]), "not a zip file"),
         (lambda path: path.write_bytes(whole(path)[:200] + b"\1" + whole(path)[201:]), "CRC"),
         (lambda path: path.mkdir(), "directory"),
-        (lambda path: path.write_bytes(npy()), "`labels`: make"),
+        (lambda path: path.write_bytes(npy()), "not a zip file"),
         (lambda path: np.savez(path, x=np.zeros(3)), "images is not a file"),
         (lambda path: np.savez(path, images=np.zeros((3, 2, 2), np.uint8)), "labels is not a file"),
     ],
@@ -92,7 +93,7 @@ def test_files_that_are_no_npz_are_refused(tmp_path, write, reason):
     (tmp_path / "train.npz").unlink()
     write(tmp_path / "train.npz")
     refused(
-        data.load, f"^{tmp_path}/train.npz is no whole .npz file of `images` and `labels`", reason, "make it anew with"
+        data.load, f"^{tmp_path}/train.npz is not a whole .npz file of `images` and `labels`", reason, "write it again"
     )
 
 
@@ -103,7 +104,7 @@ def test_a_missing_npz_is_refused(tmp_path):
 def test_parts_of_another_shape_are_refused(tmp_path):
     data = arrays(tmp_path, images=np.zeros((6, 5, 4, 3), np.uint8))
     refused(
-        lambda: data.check(3),
+        lambda: data.check(SimpleNamespace(classes=3)),
         r"training images are \[5, 4, 3\] and evaluation images \[4, 4, 3\] .*: resize or convert",
     )
 
@@ -127,12 +128,12 @@ def test_parts_of_another_shape_are_refused(tmp_path):
     ],
 )
 def test_fields_that_do_not_fit_the_data_are_refused(fields, pattern):
-    refused(lambda: Digits(**fields).check(10), pattern)
+    refused(lambda: Digits(**fields).check(SimpleNamespace(classes=10)), pattern)
 
 
 def test_another_number_of_classes_is_refused():
     refused(
-        lambda: Digits().check(3),
+        lambda: Digits().check(SimpleNamespace(classes=3)),
         r"^the data has 10 classes \(0, 1, 2, 3, 4, 5, \.\.\.\) and the model 3: set --model.classes 10$",
     )
 
@@ -164,7 +165,7 @@ def tfds_folder(real_data, monkeypatch):
 )
 def test_datasets_that_cannot_be_used_are_refused(fields, pattern):
     splits = {"train_split": "train[:500]", "eval_split": "test[:500]"}
-    refused(lambda: TfdsImages(**(splits | fields)).check(10), pattern)
+    refused(lambda: TfdsImages(**(splits | fields)).check(SimpleNamespace(classes=10)), pattern)
 
 
 @pytest.mark.usefixtures("tfds_folder")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxlm import steps
-from jaxlm.data.augment import (
+from jaxlm.data.images.augment import (
     CutMix,
     HorizontalFlip,
     MixUp,
@@ -21,8 +21,8 @@ from jaxlm.data.augment import (
     augment,
     normalise,
 )
-from jaxlm.data.image_specs import Digits
-from jaxlm.data.rand_augment import RandAugment
+from jaxlm.data.images.rand_augment import RandAugment
+from jaxlm.data.images.sources import Digits
 from jaxlm.losses.classification import classification
 from jaxlm.models.mlp import MLP
 from jaxlm.parallel import local, mesh
@@ -75,7 +75,7 @@ def test_grey_images_of_one_channel_will_do(operation):
 def test_other_draws_give_other_images(operation):
     batch, other = draw(1), draw(2)
     first, _ = apply(batch, operation)
-    second, _ = apply(batch | {"draws": other["draws"]}, operation)
+    second, _ = apply(batch | {"keys": other["keys"]}, operation)
     assert not np.array_equal(first, second)
 
 
@@ -138,7 +138,7 @@ DATA = Digits(batch=16, augment=(RandomCrop(1), HorizontalFlip(), RandomErasing(
 
 def test_evaluation_and_no_operations_leave_batches_alone():
     held = DATA.eval()[0]
-    assert set(held) == {"image", "label", "mask"}
+    assert set(held) == {"image", "label", "mask", "keys"}
     prepared = DATA.prepare(held)
     assert prepared["image"].dtype == jnp.float32
     assert np.array_equal(prepared["image"], normalise(held["image"], (0.5,), (0.5,)))

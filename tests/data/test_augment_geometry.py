@@ -10,7 +10,7 @@ from augmented import BATCH, apply, draw, seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxlm.data.augment import (
+from jaxlm.data.images.augment import (
     CutMix,
     HorizontalFlip,
     MixUp,
@@ -18,7 +18,7 @@ from jaxlm.data.augment import (
     RandomCrop,
     RandomErasing,
     augment,
-    rotation,
+    rotation_matrix,
     warp,
 )
 
@@ -69,12 +69,12 @@ def test_a_crop_without_padding_and_an_affine_map_without_range_are_the_identity
 @pytest.mark.parametrize("quarters", [-1, 1, 2])
 @pytest.mark.parametrize("size", [4, 5])
 def test_a_turn_by_positive_quarters_is_clockwise(quarters, size):
-    """A positive angle of `rotation` turns the picture with the clock, other than `np.rot90` does.
+    """A positive angle of `rotation_matrix` turns the picture with the clock, other than `np.rot90` does.
 
     Points a hair outside of the image are blended with black, so its border may lose a millionth.
     """
     image = draw(11, 1, (size, size, 3))["image"][0]
-    found = warp(image, rotation(jnp.float32(quarters * np.pi / 2)), (0.0, 0.0))
+    found = warp(image, rotation_matrix(jnp.float32(quarters * np.pi / 2)), (0.0, 0.0))
     np.testing.assert_allclose(found, np.rot90(image, -quarters), atol=1e-5)
 
 

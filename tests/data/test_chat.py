@@ -1,6 +1,7 @@
 """Conversations as rows: what is masked, what is packed, and what is refused."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 
 from jaxlm import steps
 from jaxlm.data import Bytes, Chat, Preferences
-from jaxlm.data.conversation import TEMPLATES, Marker, Message, encode
-from jaxlm.data.tokenizer_plain import ByteTokenizer
+from jaxlm.data.text.conversation import TEMPLATES, Marker, Message, encode
+from jaxlm.data.tokenizers.plain import ByteTokenizer
 from jaxlm.errors import BadInput
 from jaxlm.losses import next_token
 from jaxlm.losses.next_token import cross_entropy
@@ -131,10 +132,12 @@ def test_packed_conversations_have_the_losses_and_the_gradient_of_lonely_ones(tm
 
 
 def test_conversations_that_do_not_fit_are_refused_or_cut_or_skipped_as_told(tmp_path):
-    with pytest.raises(BadInput, match=r"talks.jsonl, line 6 is \d+ tokens long and a row holds 41: raise data.length"):
+    with pytest.raises(BadInput, match=r"talks.jsonl line 6 is \d+ tokens long and a row holds 41: raise data.length"):
         rows(tmp_path, length=40).eval()
     cut, skipped = (rows(tmp_path, length=40, overlong=how, pack=False, batch=1) for how in ("cut", "skip"))
     assert (len(cut.eval()), len(skipped.eval())) == (6, 5)
+    assert cut.log_lines()[1].endswith(", 1 cut to 41 tokens")
+    assert skipped.log_lines()[1].endswith(", 1 skipped for their length")
 
 
 def pair(prompt, chosen, rejected):
@@ -156,7 +159,7 @@ def test_pairs_share_their_prompt_and_count_the_last_answer_alone(tmp_path):
 
 BAD_LINES = {
     "no JSON": ("{", "line 2 is not JSON"),
-    "no object": ("[1]", "line 2 is no JSON object"),
+    "no object": ("[1]", "line 2 is not a JSON object"),
     "no messages": ({"message": []}, "line 2 has no messages"),
     "an empty list": ({"messages": []}, "line 2 has no messages"),
     "another role": ({"messages": [{"role": "bot", "content": "x"}]}, "message 1 has the role 'bot'"),
@@ -168,7 +171,7 @@ BAD_LINES = {
 @pytest.mark.parametrize("name", BAD_LINES)
 def test_bad_lines_are_named_with_their_file(name, tmp_path):
     line, told = BAD_LINES[name]
-    with pytest.raises(BadInput, match=f"talks.jsonl, .*{told}|{told}") as error:
+    with pytest.raises(BadInput, match=f"talks.jsonl .*{told}|{told}") as error:
         rows(tmp_path, path=write(tmp_path / "bad.jsonl", talk("a", "b"), line)).train()
     assert "bad.jsonl" in str(error.value)
 
@@ -188,16 +191,16 @@ def test_bad_pairs_are_named_with_their_file(line, told, tmp_path):
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
-    with pytest.raises(BadInput, match="nowhere.jsonl cannot be read"):
+    with pytest.raises(BadInput, match="there is no file .*nowhere.jsonl|nowhere.jsonl cannot be read"):
         Chat(path=str(tmp_path / "nowhere.jsonl")).train()
     (tmp_path / "latin.jsonl").write_bytes(b"\xe9")
-    with pytest.raises(BadInput, match="latin.jsonl is not UTF-8"):
+    with pytest.raises(BadInput, match="latin.jsonl line 1 is not UTF-8"):
         Chat(path=str(tmp_path / "latin.jsonl")).train()
 
 
 def test_rows_longer_than_the_context_and_vocabularies_that_disagree_are_refused(tmp_path):
     with pytest.raises(BadInput, match="context of 16"):
-        rows(tmp_path).check(16, 256)
+        rows(tmp_path).check(SimpleNamespace(context=16, vocab=256))
     with pytest.raises(BadInput, match="vocabulary 100"):
-        rows(tmp_path).check(48, 100)
-    rows(tmp_path).check(48, 256)
+        rows(tmp_path).check(SimpleNamespace(context=48, vocab=100))
+    rows(tmp_path).check(SimpleNamespace(context=48, vocab=256))

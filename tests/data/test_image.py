@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +12,12 @@ from hypothesis import strategies as st
 from random_pixels import pixels
 
 from jaxlm.data import batches
-from jaxlm.data.arrays import Table
-from jaxlm.data.augment import normalise
-from jaxlm.data.image import Images, Labelled, stratified_fold
-from jaxlm.data.image_source import draw_words
-from jaxlm.data.image_specs import ArrayImages, Digits, TfdsImages
-from jaxlm.data.order import Epoch
+from jaxlm.data.arrays import ArraySource
+from jaxlm.data.epoch import Epoch
+from jaxlm.data.images.augment import normalise
+from jaxlm.data.images.labelled import Images, LabelledImages, stratified_fold
+from jaxlm.data.images.sources import ArrayImages, Digits, TfdsImages
+from jaxlm.data.keys import training_keys
 
 ROWS = 23
 
@@ -27,8 +28,8 @@ class Numbered(Images):
 
     def load(self):
         rows = np.arange(ROWS)
-        table = Table({"image": rows.astype(np.uint8).reshape(-1, 1, 1, 1), "label": (rows % 3).astype(np.int32)})
-        return Labelled(table, table.arrays["label"], table, table.arrays["label"], ("a", "b", "c"))
+        table = ArraySource({"image": rows.astype(np.uint8).reshape(-1, 1, 1, 1), "label": (rows % 3).astype(np.int32)})
+        return LabelledImages(table, table.arrays["label"], table, table.arrays["label"], ("a", "b", "c"))
 
 
 def same(found, expected):
@@ -44,8 +45,8 @@ def draws_of(data, stop):
     found, place = {}, 0
     for index in range(stop):
         batch = data[index]
-        assert (batch["draws"].shape, batch["draws"].dtype) == ((data.batch, 2), np.uint32)
-        for row, words in zip(batch["image"].ravel(), batch["draws"], strict=True):
+        assert (batch["keys"].shape, batch["keys"].dtype) == ((data.batch, 2), np.uint32)
+        for row, words in zip(batch["image"].ravel(), batch["keys"], strict=True):
             found[place // ROWS, int(row)] = tuple(words.tolist())
             place += 1
     return found
@@ -56,7 +57,7 @@ def draws_of(data, stop):
 def test_draws_are_a_function_of_seed_epoch_and_row(batch, other, seed):
     found = draws_of(Numbered(batch=batch).train(seed), 3 * ROWS // batch + 1)
     for (epoch, row), words in found.items():
-        assert words == tuple(draw_words(Epoch(seed, epoch), ROWS)[row].tolist())
+        assert words == tuple(training_keys(Epoch(seed, epoch), ROWS)[row].tolist())
     for key, words in draws_of(Numbered(batch=other).train(seed), 40 // other + 1).items():
         assert found.get(key, words) == words
     assert len(set(found.values())) == len(found)  # no two are alike, within an epoch or between two
@@ -66,7 +67,7 @@ def test_draws_are_a_function_of_seed_epoch_and_row(batch, other, seed):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_draws_do_not_depend_on_threads_and_workers(workers):
     data = Numbered(batch=6).train(3)
-    found = list(batches(data, 2, 9, threads=2, workers=workers))
+    found = list(batches(data, 2, 9, workers=workers))
     assert len(found) == 7
     for index, batch in enumerate(found, 2):
         same(batch, data[index])
@@ -80,9 +81,9 @@ def test_shards_have_the_draws_of_their_rows(count):
             same(data.shard(part, count)[index], {name: x[part::count] for name, x in data[index].items()})
 
 
-def test_evaluation_has_every_image_once_and_no_draws():
+def test_evaluation_has_every_image_once():
     found = list(Numbered(batch=6).eval())
-    assert all(set(batch) == {"image", "label", "mask"} for batch in found)
+    assert all(set(batch) == {"image", "label", "mask", "keys"} for batch in found)
     mask = np.concatenate([batch["mask"] for batch in found])
     assert (len(mask), mask.sum()) == (24, ROWS)
     assert np.array_equal(np.concatenate([batch["image"].ravel() for batch in found])[mask > 0], np.arange(ROWS))
@@ -100,10 +101,10 @@ def tfds_folder():
 
 @pytest.mark.usefixtures("tfds_folder")
 def test_mnist_is_what_tfds_decodes():
-    from jaxlm.data.tfds_text import open_dataset
+    from jaxlm.data.tfds import open_dataset
 
     spec = TfdsImages(train_split="train[:500]", eval_split="test[:500]", batch=10)
-    spec.check(10)
+    spec.check(SimpleNamespace(classes=10))
     assert spec.shape() == (28, 28, 1)
     assert spec.names() == tuple("0123456789")
     theirs = open_dataset("mnist").as_data_source("test")
@@ -124,7 +125,7 @@ def test_a_folder_of_arrays_stands_in_for_tfds(real_data):
     if not (real_data / "cifar10" / "train.npz").is_file():
         pytest.skip("JAXLM_TEST_DATA has no cifar10/train.npz")
     spec = TfdsImages(name="cifar10", arrays=str(real_data / "cifar10"), batch=32)
-    spec.check(10)
+    spec.check(SimpleNamespace(classes=10))
     found = spec.load()
     assert [len(found.train), len(found.eval)] == [50_000, 10_000]
     assert np.bincount(found.train_labels).tolist() == [5000] * 10
@@ -137,7 +138,7 @@ def test_arrays_are_read_with_and_without_an_axis_of_channels(tmp_path):
     np.savez(tmp_path / "train.npz", images=images, labels=labels)
     np.savez(tmp_path / "test.npz", images=images[:6, ..., None], labels=labels[:6].astype(np.uint8))
     spec = ArrayImages(folder=str(tmp_path), batch=4, eval_batch=6)
-    spec.check(3)
+    spec.check(SimpleNamespace(classes=3))
     held = spec.eval()[0]
     assert np.array_equal(held["image"], images[:6, ..., None])
     assert (held["label"].dtype, held["label"].tolist()) == (np.int32, [0, 1, 2, 0, 1, 2])
@@ -197,11 +198,11 @@ def test_a_fold_is_the_evaluation_data_of_its_run_whatever_the_seed():
     kept, held = stratified_fold(labels, 5, 2, spec.names())
     assert np.array_equal(spec.eval().source.rows, held)
     for seed in (0, 1):
-        assert np.array_equal(spec.train(seed).source.source.rows, kept)
+        assert np.array_equal(spec.train(seed).source.rows, kept)
     assert spec.eval()[0]["label"].tolist() == labels[held][:100].tolist()
     images = Digits().load().train.arrays["image"]
     assert np.array_equal(spec.eval()[0]["image"], images[held][:100])
-    spec.check(10)
+    spec.check(SimpleNamespace(classes=10))
 
 
 def test_fingerprints_differ_by_fold():

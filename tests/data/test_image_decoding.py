@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from random_pixels import pixels
 
-from jaxlm.data.image_source import Decoded, random_rectangle, window
-from jaxlm.data.order import Epoch
+from jaxlm.data.epoch import Epoch
+from jaxlm.data.images.decode import random_rectangle, window
+from jaxlm.data.images.decoded import Decoded
 from jaxlm.errors import BadInput
 
 random = np.random.default_rng(0)

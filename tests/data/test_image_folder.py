@@ -1,16 +1,18 @@
 """Folders of images: what torchvision finds in them, and the parts of which they are made."""
 
 import dataclasses
+import json
 import os
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from random_pixels import pixels
 
-from jaxlm.data.image import stratified_share
-from jaxlm.data.image_folder import ImageFolder
+from jaxlm.data.images.folder import ImageFolder
+from jaxlm.data.images.labelled import stratified_share
 
 
 def put(folder, name, seed=0, shape=(6, 8)):
@@ -64,7 +66,7 @@ def test_what_is_hidden_is_left_out(folder):
 
 @pytest.mark.parametrize("share", [0.2, 0.1, 0.35, 0.9])
 def test_without_parts_a_share_of_each_class_is_held_out(folder, share):
-    spec = ImageFolder(path=str(folder), size=8, batch=2, eval_share=share)
+    spec = ImageFolder(path=str(folder), size=8, batch=2, eval_fraction=share)
     found = spec.load()
     assert not set(found.train.rows) & set(found.eval.rows)
     assert sorted([*found.train.rows, *found.eval.rows]) == list(range(61))
@@ -73,7 +75,7 @@ def test_without_parts_a_share_of_each_class_is_held_out(folder, share):
         assert abs(counts[label] - share * whole) <= 1
         assert 0 < counts[label] < whole
     assert np.array_equal(spec.load().eval.rows, found.eval.rows)
-    spec.check(3)
+    spec.check(SimpleNamespace(classes=3))
     assert spec.shape() == (8, 8, 3)
 
 
@@ -90,7 +92,7 @@ def test_parts_are_read_where_there_are_some(tmp_path):
             for number in range(count):
                 put(tmp_path / part / name, f"{number}.png", seed=10 * label + number)
     spec = ImageFolder(path=str(tmp_path), size=4, batch=2, channels=1)
-    spec.check(2)
+    spec.check(SimpleNamespace(classes=2))
     assert spec.names() == ("a", "b")
     assert [len(spec.train(0).source), len(spec.eval().source)] == [6, 4]
     held = spec.eval()[0]
@@ -100,7 +102,8 @@ def test_parts_are_read_where_there_are_some(tmp_path):
     assert held["label"].tolist() == [0, 0]
     (tmp_path / "val").rename(tmp_path / "test")
     assert len(dataclasses.replace(spec, eval_part="test").eval().source) == 4
-    assert spec.description() == {"names": ["a", "b"], "shape": [4, 4, 1], "crop": "squash"}
+    kept = json.loads(spec.artefacts()["classes.json"])
+    assert kept == {"names": ["a", "b"], "shape": [4, 4, 1], "crop": "squash"}
 
 
 @pytest.mark.parametrize("crop", ["squash", "random"])
@@ -112,7 +115,7 @@ def test_the_fingerprint_changes_with_content_and_form(folder, crop):
 
     first = fingerprint()
     assert fingerprint() == first
-    others = {fingerprint(size=4), fingerprint(channels=1), fingerprint(crop="centre"), fingerprint(eval_share=0.5)}
+    others = {fingerprint(size=4), fingerprint(channels=1), fingerprint(crop="centre"), fingerprint(eval_fraction=0.5)}
     assert len(others | {first}) == 5
     put(folder, "Ant/000.png", seed=999)
     second = fingerprint()

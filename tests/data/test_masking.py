@@ -1,6 +1,7 @@
 """Hidden words: the shares that were asked for, whole words, and draws that depend on seed, epoch and row alone."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jaxlm.data import Bytes, Masked, Text, WordPiece, batches
-from jaxlm.data.masking import MaskedRows, Vocabulary, choose, disguise, framed, vocabulary_of
-from jaxlm.data.order import Epoch, Shuffled
-from jaxlm.data.tokenizer_protocol import Frame
-from jaxlm.data.windows import Stream, Windows
+from jaxlm.data.epoch import Epoch
+from jaxlm.data.order import Shuffled
+from jaxlm.data.text.masking import MaskedRows, Vocabulary, choose_targets, disguise, framed, vocabulary_of
+from jaxlm.data.text.packing import Packed
+from jaxlm.data.text.windows import Stream, Windows
+from jaxlm.data.tokenizers.protocol import Frame
 from jaxlm.errors import BadInput
 
 VOCAB, SPECIAL, MASK = 50, 5, 4
@@ -25,7 +28,7 @@ EPOCH = Epoch(3, 0)
 def rows(length=62, size=40_000, training=True, starts=None, **shares):
     tokens = np.random.default_rng(0).integers(SPECIAL, VOCAB, size)
     stream = Stream(tokens, starts, f"made up {size}")
-    return MaskedRows(Windows(stream, length, training), FRAME, WORDS, **shares)
+    return MaskedRows(Windows(stream, length, training, shift=0), FRAME, WORDS, **shares)
 
 
 def within_binomial_bounds(count, of, share):
@@ -66,7 +69,7 @@ def test_words_are_hidden_whole_and_special_tokens_never(data):
     tokens = draw.integers(0, VOCAB, (4, data.draw(st.integers(1, 30))))
     segments = np.sort(draw.integers(0, 3, tokens.shape), axis=1)
     raw = draw.integers(0, 2**64, tokens.shape, dtype=np.uint64)
-    chosen = choose(tokens, segments, WORDS, data.draw(st.floats(0.1, 1)), raw)
+    chosen = choose_targets(tokens, segments, WORDS, data.draw(st.floats(0.1, 1)), raw)
     assert not chosen[tokens < SPECIAL].any()
     assert not chosen[segments == 0].any()
     for b, t in np.argwhere(np.ones_like(chosen[:, 1:])):  # a token that goes on with a word shares its fate
@@ -104,12 +107,23 @@ def test_batches_are_pure_functions_of_seed_and_step_for_any_workers_and_shards(
 
 
 def test_an_evaluation_reads_every_token_once_and_hides_the_same_every_time():
-    source = rows(length=30, size=1000, training=False)
-    batch = every_row(source, None)
-    real = (batch["segments"] > 0) & (batch["targets"] >= SPECIAL)
-    np.testing.assert_array_equal(batch["targets"][real], source.source.stream.tokens[:-1])
-    for name, values in every_row(source, None).items():
-        np.testing.assert_array_equal(values, batch[name])
+    for size, count in ((1000, 34), (1020, 34), (1021, 35)):  # the last row is cut short, is full, has one token
+        source = rows(length=30, size=size, training=False)
+        batch = every_row(source, None)
+        real = (batch["segments"] > 0) & (batch["targets"] >= SPECIAL)
+        np.testing.assert_array_equal(batch["targets"][real], source.source.stream.tokens)
+        assert len(real) == count
+        for name, values in every_row(source, None).items():
+            np.testing.assert_array_equal(values, batch[name])
+
+
+def test_packed_documents_are_read_to_their_last_token():
+    tokens, starts = np.arange(SPECIAL, SPECIAL + 12), np.array([0, 5, 6])
+    source = MaskedRows(Packed(Stream(tokens, starts, "three"), 4, shift=0), FRAME, WORDS)
+    for epoch in (None, EPOCH):
+        batch = every_row(source, epoch)
+        real = (batch["segments"] > 0) & (batch["targets"] >= SPECIAL)
+        np.testing.assert_array_equal(np.sort(batch["targets"][real]), tokens)
 
 
 def test_special_tokens_stand_around_what_is_real():
@@ -142,7 +156,7 @@ def novel(tmp_path_factory):
 
 
 def test_the_words_of_a_text_are_hidden_whole(novel):
-    novel.check(context=24, vocab=60)
+    novel.check(SimpleNamespace(context=24, vocab=60))
     tokenizer = novel.build_tokenizer()
     begins = vocabulary_of(tokenizer).begins
     ids = tokenizer.encode("unhesitatingly home")

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from jaxlm.data.order import InOrder, Shuffled
-from jaxlm.data.packing import Packed, best_fit
-from jaxlm.data.windows import Stream
+from jaxlm.data.text.packing import Packed, best_fit
+from jaxlm.data.text.windows import Stream
 from jaxlm.errors import BadInput
 
 documents = some.lists(some.integers(1, 40), min_size=1, max_size=30).filter(lambda sizes: max(sizes) > 1)

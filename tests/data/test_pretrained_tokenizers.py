@@ -1,5 +1,6 @@
 import json
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +9,9 @@ from hypothesis import strategies as some
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from jaxlm.data import Pretrained, Text, Words, load_tokenizer
-from jaxlm.data.tokenizer_files import sentence_piece, word_piece
-from jaxlm.data.tokenizer_library import PretrainedTokenizer
-from jaxlm.data.tokenizer_protocol import Frame, Special
+from jaxlm.data.tokenizers.convert import sentence_piece, word_piece
+from jaxlm.data.tokenizers.library import PretrainedTokenizer
+from jaxlm.data.tokenizers.protocol import Frame, Special
 from jaxlm.errors import BadInput
 
 PIECES = [
@@ -139,7 +140,7 @@ def test_a_unigram_takes_the_likeliest_pieces(tmp_path):
     inner.save(str(tmp_path / "tokenizer.json"))
     tokenizer = Pretrained(str(tmp_path)).build([])
     assert tokenizer.encode("ab aab z").tolist() == [3, 1, 3, 0]
-    assert tokenizer.special == Special(eos=4, unk=0)
+    assert tokenizer.special == Special(unk=0)
 
 
 @pytest.mark.parametrize(
@@ -147,11 +148,11 @@ def test_a_unigram_takes_the_likeliest_pieces(tmp_path):
     [
         ("vocab.txt", "\n".join(PIECES), "lower-cased.*set tokenizer.lower"),
         ("vocab.txt", "a\nb", r"no \[PAD\], \[UNK\], \[CLS\], \[SEP\]"),
-        ("vocab.txt", "a\nb\na", "line 1: the piece 'a' stands there twice"),
-        ("tokenizer.json", "{", "not whole JSON"),
+        ("vocab.txt", "a\nb\na", "line 1: the piece 'a' occurs twice"),
+        ("tokenizer.json", "{", "is not JSON"),
         ("tokenizer.json", {"model": {}}, "not a tokenizer.json"),
         ("tokenizer.json", [1], "neither a tokenizer.json nor a vocabulary"),
-        ("vocab.json", {"a": 0}, "needs merges.txt beside its vocabulary"),
+        ("vocab.json", {"a": 0}, "needs merges.txt in the folder of its vocabulary"),
         ("merges.txt", "", "holds none of tokenizer.json, vocab.json"),
         ("pieces.json", {"vocabulary": ["a"], "scores": []}, "1 pieces and 0 scores"),
         ("tokenizer.model", "", "neither .json nor .txt"),
@@ -187,9 +188,9 @@ def test_a_vocabulary_that_is_larger_than_the_embedding_is_told(tmp_path):
     write(tmp_path, "tokenizer.json", word_piece(PIECES, True))
     write(tmp_path, "text.txt", "the token " * 100)
     data = Text(path=str(tmp_path / "text.txt"), tokenizer=Pretrained(str(tmp_path)), batch=2, length=8)
-    data.check(context=8, vocab=15)
+    data.check(SimpleNamespace(context=8, vocab=15))
     with pytest.raises(BadInput, match="the tokenizer has 15 tokens and the model's vocabulary 14: set it to 15"):
-        data.check(context=8, vocab=14)
+        data.check(SimpleNamespace(context=8, vocab=14))
 
 
 def test_words_that_leave_nothing_are_told():

@@ -53,6 +53,18 @@ def test_at_most_one_batch_for_each_width_holds_rows_that_need_less(sizes, batch
 
 
 @settings(max_examples=25)
+@given(sizes_of_rows, some.integers(1, 9))
+def test_in_evaluation_every_row_has_the_narrowest_width_that_holds_it(sizes, batch):
+    widths = (2, 5, 10, 20)
+    data = Bucketed(rows(sizes), batch, widths)
+    for place in range(len(data)):
+        found = data[place]
+        needed = {widths[np.searchsorted(widths, size)] for _, size in numbers(found)}
+        assert needed == {found["tokens"].shape[1]}
+    assert len(data) <= -(-len(sizes) // batch) + len(widths) - 1
+
+
+@settings(max_examples=25)
 @given(sizes_of_rows, some.integers(1, 5), some.integers(0, 5))
 def test_seeds_differ_in_rows_and_not_in_widths(sizes, batch, seed):
     one, other = (Bucketed(rows(sizes), batch, (3, 7, 20), seed=s) for s in (seed, seed + 1))

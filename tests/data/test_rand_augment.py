@@ -7,8 +7,8 @@ import pytest
 from augmented import apply, draw
 from PIL import Image, ImageEnhance, ImageOps
 
-from jaxlm.data import rand_augment
-from jaxlm.data.rand_augment import CHANGES, RandAugment
+from jaxlm.data.images import rand_augment
+from jaxlm.data.images.rand_augment import CHANGES, RandAugment
 
 
 def one_image(seed=20, low=20, high=230):
@@ -72,7 +72,7 @@ def test_a_flat_image_has_no_contrast_to_stretch():
 
 def test_signs_of_shears_and_moves_are_opposite():
     pixels = one_image()
-    for across in (rand_augment.translate_x, rand_augment.shear_x, rand_augment.rotate):
+    for across in (rand_augment.translate_x, rand_augment.shear_x, rand_augment.rotate_image):
         there, back = change(across, pixels, 0.6), change(across, pixels[:, ::-1], -0.6)[:, ::-1]
         np.testing.assert_allclose(there, back, atol=1e-3)
     moved = change(rand_augment.translate_y, pixels, 1.0)  # a third of 9 rows

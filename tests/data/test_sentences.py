@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from jaxlm.data import Bytes, Pretrained, Words
-from jaxlm.data.clean import Clean, one_space
-from jaxlm.data.sentence_sources import SentenceFiles, TfdsSentences, Trec
-from jaxlm.data.tokenizer_files import word_piece
+from jaxlm.data.labelled_text.sentences import to_windows
+from jaxlm.data.labelled_text.sources import SentenceFiles, TfdsSentences, Trec
+from jaxlm.data.text.clean import Clean, one_space
+from jaxlm.data.tokenizers.convert import word_piece
+from jaxlm.data.tokenizers.protocol import Frame
 from jaxlm.errors import BadInput
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d", "e"]
@@ -55,24 +57,22 @@ def test_a_row_is_a_framed_text_with_its_label(tmp_path, bert):
 def test_a_long_text_is_cut_and_counted(tmp_path, bert):
     data = SentenceFiles(**write(tmp_path, "text,label\na b c d e,x\nc,y\n"), tokenizer=bert, widths=(5,))
     assert rows(data.train(0))[0] == ([2, 5, 6, 7, 3], 0, 1.0)
-    assert data.told()[0].endswith("1 cut to 5 tokens")
-    assert data.told()[1].endswith("0 cut to 5 tokens")
+    assert data.log_lines()[0].endswith("1 cut to 5 tokens")
+    assert data.log_lines()[1].endswith("0 cut to 5 tokens")
 
 
 def test_windows_share_their_stride_and_weigh_one_together(tmp_path, bert):
     data = SentenceFiles(**write(tmp_path, "text,label\na b c d e,x\nc,y\n"), tokenizer=bert, widths=(5,), stride=1)
     windows = sorted(row for row in rows(data.train(0)) if row[1] == 0)
     assert windows == [([2, 5, 6, 7, 3], 0, 0.5), ([2, 7, 8, 9, 3], 0, 0.5)]
-    assert data.told()[0].endswith("3 windows")
+    assert data.log_lines()[0].endswith("3 windows")
 
 
 @given(some.integers(1, 40), some.integers(2, 9), some.integers(0, 7))
 def test_windows_cover_a_text_with_exact_overlaps(length, space, stride):
-    from jaxlm.data.sentences import _windows
-
     stride = min(stride, space - 1)
     text = np.arange(length)
-    windows = [first for first, _ in _windows(text, text[:0], space, stride)]
+    windows = [tokens for tokens, _ in to_windows(Frame(), text, text[:0], space, stride)]
     assert windows[0].tolist() == text[:space].tolist()
     for one, other in pairwise(windows):
         assert len(one) == space
@@ -83,13 +83,11 @@ def test_windows_cover_a_text_with_exact_overlaps(length, space, stride):
 
 @given(some.integers(1, 20), some.integers(1, 20), some.integers(2, 12))
 def test_of_a_pair_the_longer_text_is_cut(first, second, space):
-    from jaxlm.data.sentences import _windows
-
-    ((one, other),) = _windows(np.arange(first), np.arange(second), space, None)
+    ((_, types),) = to_windows(Frame(second=1), np.arange(first), np.arange(second), space, None)
     left, right = first, second
     while left + right > space:  # token by token, as transformers words it: longest_first
         left, right = (left - 1, right) if left > right else (left, right - 1)
-    assert (len(one), len(other)) == (left, right)
+    assert types.tolist() == [0] * left + [1] * right
 
 
 def test_pairs_have_types(tmp_path, bert):
@@ -99,7 +97,7 @@ def test_pairs_have_types(tmp_path, bert):
     row = int(np.flatnonzero(batch["label"] == 0)[0])
     assert batch["tokens"][row].tolist() == [2, 5, 6, 3, 7, 3, 0, 0]
     assert batch["types"][row].tolist() == [0, 0, 0, 0, 1, 1, 0, 0]
-    with pytest.raises(BadInput, match="token types, which SimpleNamespace has not"):
+    with pytest.raises(BadInput, match="token types, and SimpleNamespace has none"):
         data.check(SimpleNamespace(classes=2, encoder=SimpleNamespace(vocab=10)))
 
 
@@ -122,8 +120,8 @@ def test_one_space_parts_the_same_words(text):
 
 def test_what_was_cleaned_is_told(tmp_path):
     data = SentenceFiles(**write(tmp_path, "text,label\n a ,x\nb,y\n"), clean=Clean(strip=True))
-    assert "1 changed by strip" in data.told()[0]
-    assert "0 changed by strip" in data.told()[1]
+    assert "1 changed by strip" in data.log_lines()[0]
+    assert "0 changed by strip" in data.log_lines()[1]
 
 
 def test_words_are_those_of_the_training_texts(tmp_path):
@@ -151,13 +149,13 @@ def test_kinds_of_files_hold_the_same(tmp_path, kind):
     ("kind", "train", "held", "message"),
     [
         ("csv", "text,label\na,x\n,y\n", None, r"train\.csv line 3: an empty text \(1 such\).*--data.empty drop"),
-        ("csv", "text,label\na,x\nb\n", None, r"train\.csv line 3: no 'label' there \(it has text, label\)"),
+        ("csv", "text,label\na,x\nb\n", None, r"train\.csv line 3: no 'label' there \(it has text\)"),
         ("csv", "sentence,label\na,x\n", None, r"train\.csv line 2: no 'text' there \(it has sentence, label\)"),
         ("csv", "text,label\na,x\n", "text,label\na,x\nb,z\n", r"eval\.csv line 3: the label 'z' is not among .*\(x\)"),
         ("csv", "text,label\n", None, r"train\.csv has no texts"),
         ("csv", 'text,label\n"a"b,x\n', None, r"train\.csv line \d: "),
         ("jsonl", "{\n", None, r"train\.jsonl line 1 is not JSON"),
-        ("jsonl", "[1]\n", None, r"train\.jsonl line 1 is no JSON object"),
+        ("jsonl", "[1]\n", None, r"train\.jsonl line 1 is not a JSON object"),
         ("txt", "a", None, r"train\.txt ends in none of"),
     ],
 )
@@ -171,7 +169,7 @@ def test_missing_and_foreign_files_are_named(tmp_path):
     with pytest.raises(BadInput, match="there is no file"):
         SentenceFiles(train_file=str(tmp_path / "none.csv")).train(0)
     (tmp_path / "train.csv").write_bytes(b"text,label\n\xff,x\n")
-    with pytest.raises(BadInput, match="is not utf-8 text"):
+    with pytest.raises(BadInput, match="line 2 is not UTF-8 text"):
         SentenceFiles(train_file=str(tmp_path / "train.csv"), eval_file=str(tmp_path / "train.csv")).train(0)
 
 
@@ -179,7 +177,7 @@ def test_empty_texts_may_be_left_out(tmp_path, bert):
     files = write(tmp_path, "text,label\na,x\n\u200b,y\nb,y\n", "text,label\na,x\n")
     data = SentenceFiles(**files, empty="drop", tokenizer=bert)
     assert len(rows(data.train(0))) == 2
-    assert "1 left out for having no tokens" in data.told()[0]
+    assert "1 left out for having no tokens" in data.log_lines()[0]
 
 
 def test_a_text_of_100_000_words_is_cut_in_a_moment(tmp_path, bert):
@@ -199,7 +197,10 @@ def test_models_that_do_not_fit_are_told(tmp_path, bert):
     for change, message in (
         ({"classes": 3}, r"2 classes \(x, y\) and the model 3: set --model.classes 2"),
         ({"encoder": SimpleNamespace(vocab=9)}, "the tokenizer has 10 tokens and the model's vocabulary 9"),
-        ({"encoder": SimpleNamespace(vocab=10, context=15)}, "reach 16 and the model's context 15"),
+        (
+            {"encoder": SimpleNamespace(vocab=10, context=15)},
+            "rows of 16 tokens .* model's context of 15",
+        ),
     ):
         with pytest.raises(BadInput, match=message):
             data.check(SimpleNamespace(**(fits | change)))
@@ -242,7 +243,7 @@ def test_sst2_by_name(real_data, monkeypatch):
     for fields, message in (
         ({"eval_split": "test"}, r"example 0 of glue/sst2 test: the label -1 is not among 0 \.\.\. 1 \(1821 such\)"),
         ({"text": "words"}, "no feature 'words': it has idx, label, sentence"),
-        ({"label": "idx"}, "'idx' of glue/sst2 is no class label"),
+        ({"label": "idx"}, "'idx' of glue/sst2 is not a class label"),
         ({"eval_split": "dev"}, "no split 'dev'"),
     ):
         with pytest.raises(BadInput, match=message):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jaxlm.data import Pretrained, Words
-from jaxlm.data.tagged import TagFiles, TfdsTags
-from jaxlm.data.tokenizer_files import word_piece
+from jaxlm.data.labelled_text.tag_sources import TagFiles, TfdsTags
+from jaxlm.data.tokenizers.convert import word_piece
 from jaxlm.errors import BadInput
 from whole_path import write_conll2003
 
@@ -63,9 +63,9 @@ def test_schemes_are_converted(tmp_path, bert):
 def test_what_is_cut_and_unknown_is_told(tmp_path, bert):
     train = CONLL.replace("in IN", "\u200b\u200b IN")
     data = TagFiles(**files(tmp_path, train), tokenizer=bert, widths=(5,))
-    told = data.told()[0]
-    assert "3 words past 5 tokens cut off" in told
-    assert "1 words without a piece" in told
+    lines = data.log_lines()[0]
+    assert "3 words past 5 tokens cut off" in lines
+    assert "1 words without a piece" in lines
     batch = data.train(0)[0]
     assert batch["tokens"][batch["tokens"][:, 1] == 5].tolist() == [[2, 5, 6, 1, 3]]
     assert batch["mask"].sum() == 3
@@ -74,7 +74,7 @@ def test_what_is_cut_and_unknown_is_told(tmp_path, bert):
 def test_types_that_are_not_asked_for_are_outside_and_counted(tmp_path, bert):
     data = TagFiles(**files(tmp_path, CONLL), tokenizer=bert, types=("LOC",))
     assert data.names() == ("O", "B-LOC", "I-LOC")
-    assert "1 entities, 1 entities of other types" in data.told()[0]
+    assert "1 entities, 1 entities of other types" in data.log_lines()[0]
 
 
 def test_words_are_ids_of_their_own(tmp_path):
@@ -90,7 +90,7 @@ def test_words_are_ids_of_their_own(tmp_path):
         (("in IN B-PP O", "in IN"), r"train\.txt line 4 has 2 columns, and the tag is column 3 from 0"),
         (("in IN B-PP O", "in IN B-PP O O"), r"train\.txt line 4 has 5 columns and the first word 4"),
         (("in IN B-PP O", "in IN B-PP I-PER2"), r"train\.txt line 4: I-PER2 after B-PER"),
-        (("in IN B-PP O", "in IN B-PP X"), r"train\.txt line 4: 'X' is no tag of BIO"),
+        (("in IN B-PP O", "in IN B-PP X"), r"train\.txt line 4: 'X' is not a tag of BIO"),
         (("York NNP I-NP I-LOC", "York NNP I-NP I-PER"), r"train\.txt line 6: I-PER after B-LOC"),
         (("in IN B-PP O", "in\tIN\tB-PP\t"), r"train\.txt line 4 has no word or no tag"),
     ],
@@ -139,7 +139,7 @@ def test_universal_ner_is_read_whole(real_data):
         comments="#",
     )
     assert data.names() == ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER")
-    assert data.told()[1].startswith("eval data: 2,077 sentences, 25,097 words, 1,088 entities")
+    assert data.log_lines()[1].startswith("eval data: 2,077 sentences, 25,097 words, 1,088 entities")
     assert data.eval().source.cells["mask"].sum() == 25_097
 
 
@@ -150,10 +150,10 @@ def test_tfds_by_name(tmp_path, monkeypatch, bert):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     data = TfdsTags(tokenizer=bert)
     assert data.names() == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
-    assert data.told()[0].startswith("train data: 2 sentences, 5 words, 2 entities")
+    assert data.log_lines()[0].startswith("train data: 2 sentences, 5 words, 2 entities")
     for fields, message in (
         ({"tags": "pos"}, "no feature 'pos': it has ner, tokens"),
-        ({"tags": "tokens"}, "'tokens' of conll2003 is no sequence of tags"),
+        ({"tags": "tokens"}, "'tokens' of conll2003 is not a sequence of tags"),
     ):
         with pytest.raises(BadInput, match=message):
             TfdsTags(**fields).train(0)

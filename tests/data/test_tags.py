@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from jaxlm.data.tags import convert, entities, tag_names, to_tags
+from jaxlm.data.labelled_text.tags import convert, entities, tag_names, to_tags
 
 SCHEMES = ("IOB1", "BIO", "BIOES")
 

@@ -1,10 +1,11 @@
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from jaxlm.data import BPE, Characters, TfdsText
-from jaxlm.data.tfds_text import find_dataset
+from jaxlm.data.tfds import find_dataset
 from jaxlm.errors import BadInput
 
 
@@ -17,7 +18,7 @@ def tfds_folder(real_data, monkeypatch):
 @pytest.mark.usefixtures("tfds_folder")
 def test_tiny_shakespeare_is_one_document_of_65_characters():
     data = TfdsText(tokenizer=Characters(), batch=12, length=64)
-    data.check(context=64, vocab=65)
+    data.check(SimpleNamespace(context=64, vocab=65))
     assert data.build_tokenizer().vocab == 65
     assert data.train(0).source.stream.tokens.shape == (1_003_854,)
     assert set(data.train(0)[0]) == {"tokens", "targets"}
@@ -56,7 +57,7 @@ def test_sentences_are_documents_and_fill_packed_rows():
 )
 def test_datasets_that_cannot_be_used_are_refused(fields, message):
     with pytest.raises(BadInput, match=message):
-        TfdsText(**fields).check(context=128, vocab=256)
+        TfdsText(**fields).check(SimpleNamespace(context=128, vocab=256))
 
 
 def test_a_dataset_that_is_not_prepared_is_told_at_once(tmp_path, monkeypatch):

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from jaxlm.data import BPE, Bytes, Characters, load_tokenizer
-from jaxlm.data.tokenizers import SEPARATOR, BPETokenizer, ByteTokenizer, CharacterTokenizer
+from jaxlm.data import BPE, Bytes, Characters, Symbols, load_tokenizer
+from jaxlm.data.tokenizers.library import PretrainedTokenizer
+from jaxlm.data.tokenizers.protocol import Special, sentinel_name
+from jaxlm.data.tokenizers.specs import SEPARATOR, BPETokenizer, ByteTokenizer, CharacterTokenizer, Subwords
 from jaxlm.errors import BadInput
 
 SAMPLE = "def main():\n    return 'naïve 漢字 🙂'\n" * 20
@@ -74,6 +76,23 @@ def test_what_is_no_text_becomes_the_replacement_character():
     assert bpe().decode([*bpe().encode("a"), 9999, *bpe().encode("b")]) == "a\ufffdb"
 
 
+@given(some.lists(some.sampled_from(["AH", "a", "<|endoftext|>", "\u3000x", "k"])))
+def test_symbols_give_back_their_text_and_0_ends_it(symbols):
+    tokenizer = Symbols().build(["AH a\tk", "<|endoftext|> \u3000x AH"])
+    assert (tokenizer.vocab, tokenizer.separator) == (6, 0)
+    ids = tokenizer.encode("  ".join(symbols))
+    assert 0 not in ids
+    assert tokenizer.decode(ids) == " ".join(symbols)
+    assert load_tokenizer(tokenizer.to_json()) == tokenizer
+    assert tokenizer.byte_lengths()[ids].sum() == sum(len(symbol.encode()) for symbol in symbols)
+    assert tokenizer.decode([1, -1, 99]).endswith(" \ufffd \ufffd")
+
+
+def test_a_symbol_that_was_not_in_the_training_text_is_named():
+    with pytest.raises(BadInput, match="the symbol 'ah' is not among the 2 of the training text"):
+        Symbols().build(["AH B"]).encode("B ah")
+
+
 def test_the_alphabet_is_sorted_and_has_no_separator():
     assert characters("banana").alphabet == "abn"
     assert characters("banana").vocab == 3
@@ -120,8 +139,8 @@ def not_reversible():
     ("text", "message"),
     [
         ("{", "not JSON"),
-        ('{"kind": "words"}', "none of bytes"),
-        ("[]", "none of bytes"),
+        ('{"kind": "words"}', "not one of bytes"),
+        ("[]", "not one of bytes"),
         (json.dumps({"kind": "bpe", "model": "{}"}), "not a tokenizer.json"),
     ],
 )
@@ -139,3 +158,34 @@ def test_bpe_files_that_cannot_be_used_are_named(tmp_path):
             BPE(str(tmp_path / "bad.json")).build([])
     with pytest.raises(BadInput, match="directory"):
         BPE(str(tmp_path)).build([])
+
+
+def test_sentinels_are_special_and_last_and_change_no_other_token():
+    plain, spanned = Subwords(290).build([SAMPLE]), Subwords(300, sentinels=10).build([SAMPLE])
+    assert (plain.vocab, spanned.vocab) == (290, 300)
+    assert [spanned.token(sentinel_name(k)) for k in range(11)] == [*range(299, 289, -1), None]
+    np.testing.assert_array_equal(spanned.encode(SAMPLE), plain.encode(SAMPLE))
+    assert not spanned.byte_lengths()[290:].any()
+    agrees(spanned, "spelt out: <extra_id_0>")
+
+
+@pytest.mark.parametrize(("size", "sentinels"), [(256, 0), (300, 44), (300, -1)])
+def test_a_vocabulary_without_room_for_all_bytes_is_refused(size, sentinels):
+    with pytest.raises(BadInput, match="at least 257"):
+        Subwords(size, sentinels).build([SAMPLE])
+
+
+def test_the_tokenizer_of_a_run_is_read_by_another(tmp_path):
+    tokenizer = Subwords(300, sentinels=4).build([SAMPLE])
+    (tmp_path / "tokenizer.json").write_text(tokenizer.to_json())
+    assert BPE(str(tmp_path / "tokenizer.json")).build([]) == tokenizer
+
+
+def test_a_target_begins_with_the_end_token_or_with_padding_as_in_t5():
+    assert bpe().start == bpe().separator
+    assert characters().start is None
+    roles = {"eos": 1, "pad": 0}
+    tokenizer = Subwords(300).build([SAMPLE])
+    begins = {PretrainedTokenizer(tokenizer.model, Special(**roles, **more)).start for more in ({}, {"bos": 2})}
+    assert begins == {0, 1}  # T5 and Marian; BART
+    assert PretrainedTokenizer(tokenizer.model, Special(sep=3, pad=0)).start == 3

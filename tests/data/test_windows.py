@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from jaxlm.data.order import Epoch, InOrder, Shuffled
-from jaxlm.data.windows import Stream, Windows
+from jaxlm.data.epoch import Epoch
+from jaxlm.data.order import InOrder, Shuffled
+from jaxlm.data.text.windows import Stream, Windows
 from jaxlm.errors import BadInput
 
 documents = some.lists(some.integers(1, 30), min_size=1, max_size=12)

@@ -39,5 +39,5 @@ def test_frequent_words_are_one_piece_and_rare_ones_several():
 def test_a_text_or_a_size_that_gives_no_vocabulary_is_one_clear_line():
     with pytest.raises(BadInput, match=r"^tokenizer.size is 20: this text has \d+ special and single characters alone"):
         WordPiece(20).build(TEXT)
-    with pytest.raises(BadInput, match="^there is no word in the text"):
+    with pytest.raises(BadInput, match="^the text has no word"):
         WordPiece().build([" \n"])

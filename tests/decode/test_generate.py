@@ -42,6 +42,13 @@ def test_greedy_tokens_equal_repeated_full_forwards(model):
     assert generate(model, variables, PROMPTS, KEY, length=12, temperature=0.0) == expected
 
 
+def test_an_option_of_jax_for_64_bits_changes_no_token():
+    variables = make_variables(SMALL)
+    expected = generate(SMALL, variables, PROMPTS, KEY, length=4, temperature=0.0)
+    with jax.enable_x64(True):
+        assert generate(SMALL, variables, PROMPTS, KEY, length=4, temperature=0.0) == expected
+
+
 def test_prompt_and_new_tokens_may_fill_the_context_exactly():
     variables, prompt = make_variables(SMALL), [3] * 17
     expected = greedy_without_cache(SMALL, variables, prompt, 7)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from jaxlm.decode.sampling import keep_top_k, keep_top_p, sample
+from jaxlm.decode.sampling import keep_top_k, keep_top_p, sample_tokens
 
 VOCAB = 9
 seeds = st.integers(0, 10_000)
@@ -54,7 +54,7 @@ def test_equal_logits_are_kept_together():
 @pytest.mark.parametrize("temperature", [0.0, 1e-42, 1e-30, 1e-3])
 def test_a_vanishing_temperature_is_greedy(temperature):
     logits = jnp.asarray(draw_logits(1)) * 100
-    chosen = sample(logits, jax.random.split(jax.random.key(0), 3), temperature=temperature)
+    chosen = sample_tokens(logits, jax.random.split(jax.random.key(0), 3), temperature=temperature)
     assert jnp.array_equal(chosen, logits.argmax(-1))
 
 
@@ -73,7 +73,7 @@ def test_frequencies_follow_the_cut_distribution(temperature, top_k, top_p):
 
     keys = jax.random.split(jax.random.key(5), count)
     logits = jnp.broadcast_to(jnp.asarray(row)[None], (count, VOCAB))
-    drawn = sample(logits, keys, temperature=temperature, top_k=top_k, top_p=top_p)
+    drawn = sample_tokens(logits, keys, temperature=temperature, top_k=top_k, top_p=top_p)
     observed = np.bincount(drawn, minlength=VOCAB)
     possible = expected > 0
     assert not observed[~possible].any()
@@ -87,7 +87,7 @@ def test_temperature_and_top_p_are_traced():
     def draw(temperature, top_p):
         traces.append(None)
         keys = jax.random.split(jax.random.key(0), 3)
-        return sample(jnp.asarray(draw_logits(0)), keys, temperature=temperature, top_p=top_p)
+        return sample_tokens(jnp.asarray(draw_logits(0)), keys, temperature=temperature, top_p=top_p)
 
     for temperature, top_p in [(1.0, 1.0), (0.0, 0.5), (2.0, 0.9)]:
         draw(temperature, top_p)

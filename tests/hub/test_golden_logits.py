@@ -19,7 +19,7 @@ from jaxlm.hub import pretrained
 @pytest.mark.parametrize("name", VARIANTS)
 def test_outputs_are_those_that_transformers_gave(name):
     model = VARIANTS[name]
-    found = jax.tree.leaves(model.apply(pretrained.nested(leaves_of(model)), **inputs(model)))
+    found = jax.tree.leaves(model.apply(pretrained.tree_from_leaves(leaves_of(model)), **inputs(model)))
     expected = json.loads(GOLDEN.read_text())[name]
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):

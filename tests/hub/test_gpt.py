@@ -35,18 +35,35 @@ SCALING = {"factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "orig
 
 def config_of(model, **changes):
     """Their config.json of a model, with options changed; None leaves one out."""
-    config = pretrained.family_for(model).to_config(model) | changes
+    config = pretrained.to_config(model) | changes
     return {name: value for name, value in config.items() if value is not None}
 
 
 def module(config):
-    return pretrained.model_of(Options(config))
+    return pretrained.model_from_options(Options(config))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_module_is_known_again_by_the_config_that_it_writes(name):
     assert module(json.loads(json.dumps(config_of(MODELS[name])))) == MODELS[name]
     assert config_of(MODELS[name])["model_type"] == name.split()[0].strip(",")
+
+
+# What transformers 4.57 reads of the rotary positions of each kind: these two options alone, and no rope_parameters.
+READ_BY_4_57 = {
+    "llama": {"rope_theta": 10000.0, "rope_scaling": None},
+    "llama scaled": {"rope_theta": 500.0, "rope_scaling": SCALING | {"rope_type": "llama3"}},
+    "mistral": {"rope_theta": 10000.0, "rope_scaling": None},
+    "qwen2": {"rope_theta": 10000.0, "rope_scaling": None},
+}
+
+
+@pytest.mark.parametrize("name", READ_BY_4_57)
+def test_rotary_positions_are_written_for_both_versions_of_transformers(name):
+    config, scaling = pretrained.to_config(MODELS[name]), READ_BY_4_57[name]["rope_scaling"]
+    assert {key: config[key] for key in READ_BY_4_57[name]} == READ_BY_4_57[name]
+    newer = (scaling or {"rope_type": "default"}) | {"rope_theta": READ_BY_4_57[name]["rope_theta"]}
+    assert config["rope_parameters"] == newer
 
 
 @pytest.mark.parametrize(
@@ -84,21 +101,26 @@ def test_a_window_of_null_is_none():
     [
         (GPT2, {"scale_attn_by_inverse_layer_idx": True}, "has scale_attn_by_inverse_layer_idx true, which is not"),
         (GPT2, {"scale_attn_weights": False}, "has scale_attn_weights false"),
-        (GPT2, {"activation_function": "tanh"}, 'has activation_function "tanh", which is not computed here: only'),
+        (GPT2, {"activation_function": "tanh"}, 'has activation_function "tanh", which is not supported: only'),
         (GPT2, {"add_cross_attention": True}, "has add_cross_attention true"),
-        (GPT2, {"n_head": None}, "lacks n_head: fetch it anew"),
+        (GPT2, {"n_head": None}, "lacks n_head: download it again"),
         (LLAMA, {"hidden_act": "gelu"}, 'has hidden_act "gelu"'),
         (LLAMA, {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1.0}}, 'has rope_type "yarn"'),
         (
             LLAMA,
             {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1.0}},
-            "not of the kind that it should be (KeyError: 'factor')",
+            "rope_parameters of config.json lacks factor",
         ),
+        (LLAMA, {"rope_scaling": SCALING | {"rope_type": "llama3"}}, "which versions of transformers read otherwise"),
+        (LLAMA, {"rope_theta": 777.0}, "rope_theta 777.0, which versions of transformers read otherwise"),
+        (LLAMA, {"rope_parameters": {"attention_factor": 2.0}}, "rope_parameters of config.json has attention_factor"),
+        (LLAMA, {"rope_parameters": {"type": "llama3", "rope_type": "default"}}, 'has type "llama3"'),
+        (QWEN2, {"layer_types": ["sliding_attention"] * 2, "use_sliding_window": False}, "has layer_types"),
         (LLAMA, {"partial_rotary_factor": 0.5}, "has partial_rotary_factor 0.5, an option that is not known here"),
         (LLAMA, {"quantization_config": {"bits": 4}}, 'has quantization_config {"bits": 4}'),
         (QWEN2, {"layer_types": ["full_attention", "sliding_attention"]}, "has layer_types"),
         (LLAMA, {"model_type": "mamba"}, 'has model_type "mamba", which is not known here: known are'),
-        (LLAMA, {"hidden_size": "64"}, "holds an option that is not of the kind that it should be (TypeError: "),
+        (LLAMA, {"hidden_size": "64"}, 'has hidden_size "64": it must be a whole number from 1'),
     ],
 )
 def test_what_is_not_computed_here_is_refused_in_one_line(model, changes, told):
@@ -123,14 +145,14 @@ def test_what_is_not_computed_here_is_refused_in_one_line(model, changes, told):
 )
 def test_a_model_that_transformers_has_not_is_refused_in_one_line(model, told, tmp_path):
     with pytest.raises(BadInput) as refusal:
-        pretrained.write(tmp_path, model, {})
+        pretrained.save_pretrained(tmp_path, model, {})
     assert told in str(refusal.value)
     assert not list(tmp_path.iterdir())
 
 
 @cache
 def drawn(model):
-    shapes = pretrained.shapes(pretrained.family_for(model), model)
+    shapes = pretrained.shapes(pretrained.family_of_model(model), model)
     draw = np.random.default_rng(3)
     return {path: draw.normal(size=leaf.shape).astype(np.float32) for path, leaf in shapes.items()}
 
@@ -141,9 +163,9 @@ def folder(tmp_path):
 
     def call(model, edit=lambda found: found):
         leaves = drawn(model)
-        pretrained.write(tmp_path, model, leaves)
+        pretrained.save_pretrained(tmp_path, model, leaves)
         found = edit(dict(tensors.Tensors(tmp_path)))
-        tensors.write(tmp_path, found)
+        tensors.save_tensors(tmp_path, found)
         return tmp_path, leaves
 
     return call
@@ -152,7 +174,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize("name", MODELS)
 def test_out_then_in_is_the_identity(name, folder):
     path, leaves = folder(MODELS[name])
-    found = pretrained.read(path)
+    found = pretrained.load_pretrained(path)
     assert found.model == MODELS[name]
     assert found.leaves.keys() == leaves.keys()
     for key, leaf in leaves.items():
@@ -181,7 +203,7 @@ def test_queries_keys_and_values_are_one_kernel_here(folder):
 )
 def test_names_without_their_prefix_copies_and_buffers_are_read(model, edit, folder):
     path, leaves = folder(model, edit)
-    found = pretrained.read(path).leaves
+    found = pretrained.load_pretrained(path).leaves
     for key, leaf in leaves.items():
         np.testing.assert_array_equal(found[key], leaf, err_msg=key)
 
@@ -213,7 +235,7 @@ def test_names_without_their_prefix_copies_and_buffers_are_read(model, edit, fol
 def test_a_tensor_that_does_not_fit_is_named_in_one_line(model, edit, told, folder):
     path, _ = folder(model, lambda found: {name: x for name, x in (found | edit).items() if x is not None})
     with pytest.raises(BadInput) as refusal:
-        pretrained.read(path)
+        pretrained.load_pretrained(path)
     assert told.replace("PATH", str(path)) in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -221,5 +243,5 @@ def test_a_tensor_that_does_not_fit_is_named_in_one_line(model, edit, told, fold
 @pytest.mark.parametrize("text", ["", "[]", "{", '"x"'])
 def test_a_config_that_is_no_json_object_is_refused(text, tmp_path):
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(BadInput, match=r"config\.json (cannot be read|holds no JSON object)"):
-        pretrained.read(tmp_path)
+    with pytest.raises(BadInput, match=r"config\.json (cannot be read|is not a JSON object)"):
+        pretrained.load_pretrained(tmp_path)

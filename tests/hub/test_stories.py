@@ -17,14 +17,14 @@ def stories(real_data):
     folder = real_data / "stories260k"
     if not folder.is_dir():
         pytest.skip(f"{folder} is missing: no pretrained Llama on this machine")
-    return folder, json.loads((folder / "reference.json").read_text()), pretrained.read(folder)
+    return folder, json.loads((folder / "reference.json").read_text()), pretrained.load_pretrained(folder)
 
 
 def test_the_first_200_greedy_tokens_are_those_of_transformers(stories):
     _, reference, (model, leaves) = stories
     first, *rest = reference["greedy_from_bos"]
     options = {"length": len(rest), "temperature": 0.0}
-    (found,) = generate(model, {**pretrained.nested(leaves)}, [[first]], jax.random.key(0), **options)
+    (found,) = generate(model, {**pretrained.tree_from_leaves(leaves)}, [[first]], jax.random.key(0), **options)
     assert len(rest) == 200
     assert found == rest
 

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxlm.errors import BadInput
-from jaxlm.hub.tensors import FILE, INDEX, PICKLES, Tensors, write
+from jaxlm.hub.tensors import FILE, INDEX, PICKLES, Tensors, save_tensors
 
 DRAW = np.random.default_rng(0)
 SOME = {
@@ -49,7 +49,7 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize(("limit", "files"), [(10**9, 1), (48, 3), (1, 4)])
 def test_what_is_written_is_read_in_one_file_or_in_shards(limit, files, tmp_path):
-    write(tmp_path, SOME, limit)
+    save_tensors(tmp_path, SOME, limit)
     assert_same(Tensors(tmp_path), SOME)
     assert len(list(tmp_path.glob("*.safetensors"))) == files
     assert (tmp_path / INDEX).is_file() == (files > 1)
@@ -58,7 +58,7 @@ def test_what_is_written_is_read_in_one_file_or_in_shards(limit, files, tmp_path
 
 
 def test_the_index_says_where_each_tensor_lies_and_how_much_there_is(tmp_path):
-    write(tmp_path, SOME, 48)
+    save_tensors(tmp_path, SOME, 48)
     index = json.loads((tmp_path / INDEX).read_text())
     assert index["metadata"]["total_size"] == sum(x.nbytes for x in SOME.values())
     for name, file in index["weight_map"].items():
@@ -67,7 +67,7 @@ def test_the_index_says_where_each_tensor_lies_and_how_much_there_is(tmp_path):
 
 def test_views_are_written_as_they_read_and_not_as_they_lie_in_memory(tmp_path):
     turned = {"a": SOME["a.weight"].T, "b": SOME["b"].transpose(2, 0, 1), "c": SOME["a.weight"][:, ::2]}
-    write(tmp_path, turned)
+    save_tensors(tmp_path, turned)
     assert_same(Tensors(tmp_path), turned)
 
 
@@ -79,7 +79,7 @@ def test_all_floating_point_comes_as_float32(dtype, tmp_path):
 
 
 def test_a_file_that_was_cut_short_is_refused(tmp_path):
-    write(tmp_path, SOME)
+    save_tensors(tmp_path, SOME)
     whole = (tmp_path / FILE).read_bytes()
     for size in (0, 3, 8, 50, len(whole) - 1):
         (tmp_path / FILE).write_bytes(whole[:size])
@@ -127,7 +127,7 @@ def test_a_number_format_that_is_not_read_is_named_with_its_tensor(tmp_path):
 @pytest.fixture
 def shards(tmp_path):
     """A folder with a tensor in each file, and a way to change its index."""
-    write(tmp_path, SOME, 1)
+    save_tensors(tmp_path, SOME, 1)
 
     def change(edit):
         index = json.loads((tmp_path / INDEX).read_text())
@@ -152,7 +152,7 @@ def test_an_index_that_promises_what_a_shard_lacks_or_forgets_what_it_holds_is_r
 
 
 def test_a_tensor_in_two_shards_is_refused(tmp_path):
-    write(tmp_path, {"a": SOME["b"], "b": SOME["b"]}, 1)
+    save_tensors(tmp_path, {"a": SOME["b"], "b": SOME["b"]}, 1)
     second = tmp_path / "model-00002-of-00002.safetensors"
     save_file({"a": SOME["b"], "b": SOME["b"]}, second)
     assert "holds a, against what" in refused(tmp_path)
@@ -169,7 +169,7 @@ def test_an_index_that_is_none_is_refused(text, tmp_path):
 @pytest.mark.parametrize("place", ["../elsewhere.safetensors", "/tmp/elsewhere.safetensors", "pytorch_model.bin"])
 def test_an_index_may_name_only_safetensors_beside_it(place, tmp_path):
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"a": place}}))
-    assert "names no .safetensors files beside it" in refused(tmp_path)
+    assert "names files that are not .safetensors files in its folder" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", PICKLES)
@@ -178,12 +178,12 @@ def test_pickles_are_refused_with_the_reason_and_the_way_to_convert_them(suffix,
     path.write_bytes(b"\x80\x04.")
     for given in (path, tmp_path):
         told = refused(given)
-        assert "is a pickle, and reading one can run any code" in told
+        assert "is a pickle, and reading a pickle can run any code" in told
         assert "safetensors.torch.save_file(torch.load(FILE, weights_only=True)" in told
 
 
 def test_a_pickle_beside_safetensors_is_not_touched(tmp_path):
-    write(tmp_path, SOME)
+    save_tensors(tmp_path, SOME)
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     assert_same(Tensors(tmp_path), SOME)
 

@@ -7,14 +7,15 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxlm import optim, steps
-from jaxlm.data.image_specs import TfdsImages
+from jaxlm.data.images.sources import TfdsImages
 from jaxlm.errors import BadInput
 from jaxlm.hub.torchvision import read_resnet, translate
 from jaxlm.losses import Classification
 from jaxlm.models.resnet import cifar_resnet20, cifar_resnet56, resnet18, resnet50
+from jaxlm.runs.weights import by_path, load_into
 from jaxlm.steps import transforms
-from jaxlm.train.loop import measure
-from jaxlm.train.start import Start, by_path, take_over
+from jaxlm.train.evaluate import measure
+from jaxlm.train.init_from import InitFrom
 
 CIFAR = {"resnet20": cifar_resnet20(classes=10), "resnet56": cifar_resnet56(classes=10)}
 
@@ -119,7 +120,7 @@ def test_another_networks_file_is_refused_even_where_it_holds_all_that_is_asked_
         return steps.init(CIFAR["resnet20"], optim.SGD()(1), np.zeros((1, 32, 32, 3), np.float32), key)
 
     with pytest.raises(BadInput, match=r"has \w+/stage_0_block_3/\S+, which the model here has not"):
-        Start(path=str(tmp_path / "56.safetensors")).leaves(jax.eval_shape(init, jax.random.key(0)), None)
+        InitFrom(path=str(tmp_path / "56.safetensors")).load(jax.eval_shape(init, jax.random.key(0)), None)
 
 
 @pytest.fixture
@@ -143,9 +144,9 @@ def errors(cifar, name, count, batch, tmp_path):
     def init(key):
         return steps.init(model, tx, data.example(), key)
 
-    start = Start(path=str(cifar[1] / f"{name}.safetensors"), fresh="")
-    leaves = start.leaves(jax.eval_shape(init, jax.random.key(0)), None)
-    state = take_over(jax.jit(init)(jax.random.key(0)), leaves)
+    start = InitFrom(path=str(cifar[1] / f"{name}.safetensors"), fresh="")
+    leaves = start.load(jax.eval_shape(init, jax.random.key(0)), None).arrays
+    state = load_into(jax.jit(init)(jax.random.key(0)), leaves)
     assert by_path(state).keys() == leaves.keys()
     evaluate = jax.jit(steps.evaluate(transforms.prepare(Classification()(model), data.prepare)))
     held = data.eval()

@@ -12,19 +12,21 @@ from jaxlm.losses import (
     TEXT,
     Classification,
     classification,
+    ctc,
     dpo,
     masked_language_model,
     next_token,
     token_classification,
 )
+from jaxlm.metrics import Tags
 from jaxlm.models.adapted import Adapted
 from jaxlm.models.bert import BERT, MaskedLanguageModel
 from jaxlm.models.gpt import GPT
 from jaxlm.models.heads import Classifier, TokenClassifier
 from jaxlm.models.lstm import LSTM
 from jaxlm.models.mlp import MLP
+from jaxlm.models.speech_to_tokens import BiLSTM, SpeechToTokens
 from jaxlm.nn.lora import LoRA
-from jaxlm.steps import Tags
 
 ROWS, LENGTH, VOCAB = 8, 10, 17
 TAGS = Tags(("O", "B-LOC", "I-LOC"))
@@ -55,6 +57,18 @@ def images():
     return {"image": np.random.default_rng(2).normal(size=(ROWS, 2, 3, 1)).astype(np.float32)}
 
 
+def speech():
+    """Recordings of 4 to 32 frames, of which one is too short for its target, and one weighs nothing."""
+    draw = np.random.default_rng(4)
+    frames, targets = (
+        np.array([32, 9, 4, 20, 32, 17, 32, 12], np.int32),
+        draw.integers(0, 4, (ROWS, 3)).astype(np.int32),
+    )
+    features = draw.normal(size=(ROWS, 32, 8)).astype(np.float32) * (np.arange(32) < frames[:, None])[..., None]
+    lengths, mask = np.array([3, 1, 3, 2, 0, 3, 3, 1], np.int32), np.float32([1, 1, 1, 0, 1, 1, 1, 1])
+    return {"features": features, "frames": frames, "targets": targets, "target_lengths": lengths, "mask": mask}
+
+
 def tagged():
     return texts() | {"targets": texts()["targets"] % len(TAGS.names)}
 
@@ -76,6 +90,7 @@ CASES = {
         lambda: labelled(texts()),
     ),
     "classes of images": (Classification(0.1, (1, 2, 0.5)), MLP(3, (8,)), lambda: labelled(images())),
+    "speech": (ctc, SpeechToTokens(4, BiLSTM(1, 8, 0.0), bands=8, channels=2, dropout=0.0), speech),
     "preferences": (partial(dpo, beta=0.5), ADAPTED, lambda: texts(pairs=(2,))),
 }
 
@@ -85,8 +100,9 @@ def whole(name):
     """The loss's gradient function, what it is given, and what it returns for the whole batch."""
     loss, model, make = CASES[name]
     batch = make()
-    inputs = batch["image"] if "image" in batch else batch["tokens"].reshape(-1, LENGTH)
-    variables = dict(jax.jit(model.init)(jax.random.key(0), inputs[:1]))
+    first = batch["image"] if "image" in batch else batch["tokens"].reshape(-1, LENGTH) if "tokens" in batch else None
+    inputs = (batch["features"], batch["frames"]) if first is None else (first,)
+    variables = dict(jax.jit(model.init)(jax.random.key(0), *(x[:1] for x in inputs)))
     params = jax.tree.map(moved, variables.pop("params"))
     grad = steps.grad(loss(model))
     given = (params, variables, batch, jax.random.key(0))

@@ -241,8 +241,8 @@ def test_batch_statistics_change_in_training_only():
     assert set(variables) == {"batch_stats"}
     loss = jax.jit(classification(model), static_argnames="train")
     _, trained = loss(params, variables, batch, jax.random.key(1), train=True)
-    found, evaluated = loss(params, variables, batch, jax.random.key(1), train=False)
-    assert jax.tree.all(jax.tree.map(np.array_equal, evaluated, variables))
+    found, eval_variables = loss(params, variables, batch, jax.random.key(1), train=False)
+    assert jax.tree.all(jax.tree.map(np.array_equal, eval_variables, variables))
     assert jax.tree.structure(trained) == jax.tree.structure(variables)
     assert not any(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (trained, variables)), strict=True))
     after, _ = loss(params, trained, batch, jax.random.key(1), train=False)
@@ -269,3 +269,32 @@ def test_a_loss_that_does_not_fit_is_refused(fields, message):
     params, batch = draw(13)
     with pytest.raises(BadInput, match=message):
         Classification(**fields)(Linear())(params, {}, batch, jax.random.key(0), train=True)
+
+
+def test_equal_logits_are_the_first_class_in_training_as_in_evaluation():
+    params, batch = draw(0)
+    batch = {**batch, "mask": np.ones(ROWS, np.float32)}
+    train, evaluation = (measure(jnp.zeros_like(params), batch, train=train) for train in (True, False))
+    assert train["accuracy"].compute() == np.mean(batch["label"] == 0)
+    assert evaluation["confusion"].compute()["accuracy"] == np.mean(batch["label"] == 0)
+
+
+def test_a_class_that_is_ruled_out_adds_nothing_to_the_loss_of_another():
+    """A logit of minus infinity has infinitely many nats, of which a target of 0 takes none."""
+    params, batch = draw(0)
+    batch = {**batch, "label": batch["label"] % (CLASSES - 1)}
+
+    class Restricted(Linear):
+        def apply(self, variables, image, **options):
+            logits, changed = super().apply(variables, image, **options)
+            return logits.at[:, -1].set(-jnp.inf), changed
+
+    def total(params):
+        loss = classification(Restricted())
+        return loss(params, {}, batch, jax.random.key(0), train=True)[0]["loss"].total
+
+    nats, gradient = jax.value_and_grad(total)(jnp.asarray(params))
+    expected = -np.take_along_axis(log_softmax(logits_of(params, batch)[:, :-1]), batch["label"][:, None], 1)[:, 0]
+    assert nats == pytest.approx((expected * batch["mask"]).sum(), rel=1e-5)
+    assert np.isfinite(gradient).all()
+    assert (np.asarray(gradient)[:, -1] == 0).all()

@@ -196,3 +196,13 @@ def test_evaluation_gives_the_model_no_randomness():
     logits, batch = draw(8)
     next_token(model)({"logits": jnp.asarray(logits)}, {}, batch, jax.random.key(0), train=False)
     assert model.calls[0][2] == {"train": False, "rngs": None}
+
+
+@given(st.integers(0, 9999))
+@settings(max_examples=20, deadline=None)
+def test_of_equal_logits_the_first_is_the_prediction_as_for_argmax(seed):
+    logits = np.random.default_rng(seed).integers(0, 3, (ROWS, LENGTH, VOCAB)).astype(np.float32)
+    logits[0, 0] = -np.inf
+    _, batch = draw(seed)
+    _, correct = jax.jit(cross_entropy)(jnp.asarray(logits, jnp.bfloat16), batch["targets"])
+    np.testing.assert_array_equal(correct, logits.argmax(-1) == batch["targets"])

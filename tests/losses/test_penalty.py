@@ -24,7 +24,7 @@ def stepped(loss, tx, parts=1, place=None):
     params, batch = setting()
     place = place or local()
     step = steps.update(place.reduce(steps.accumulate(steps.grad(loss), parts)), tx)
-    state = place.init(lambda key: steps.start(params, tx, key), jax.random.key(0))
+    state = place.init(lambda key: steps.new_state(params, tx, key), jax.random.key(0))
     state, metrics = place.compile(step)(state, place.put(batch))
     return place.fetch(state.params), steps.compute(place.fetch(metrics))
 
@@ -53,7 +53,7 @@ def test_micro_batches_and_devices_add_it_once(parts, place):
 
 
 def test_its_step_is_that_of_the_penalties_of_the_optimizer():
-    options = {"peak": 0.1, "shape": "constant"}
+    options = {"peak_lr": 0.1, "schedule": "constant"}
     ours, _ = stepped(penalise(classification(MODEL), l1=0.02, l2=0.3), SGD(**options)(1))
     theirs, _ = stepped(classification(MODEL), SGD(**options, l1=0.02, l2=0.3)(1))
     assert_same(ours, theirs)

@@ -10,7 +10,7 @@ import pytest
 from jaxlm import steps
 from jaxlm.errors import BadInput
 from jaxlm.losses import token_classification
-from jaxlm.steps import Entities, Tags
+from jaxlm.metrics import Entities, Tags
 
 TAGS = Tags(("O", "B-PER", "I-PER", "B-LOC", "I-LOC"))
 ROWS, LENGTH = 6, 9
@@ -59,7 +59,7 @@ def test_the_loss_is_the_cross_entropy_of_the_labelled_tokens():
 @pytest.mark.parametrize("strict", [False, True])
 def test_an_evaluation_counts_the_entities_of_the_likeliest_tags(strict):
     logits, batch = draw(1)
-    expected = Entities.of(logits.argmax(-1), batch["targets"], batch["mask"], TAGS, strict=strict)
+    expected = Entities.from_tags(logits.argmax(-1), batch["targets"], batch["mask"], TAGS, strict=strict)
     jax.tree.map(np.testing.assert_array_equal, measure(logits, batch, strict=strict)["entities"], expected)
     assert expected.true.sum() > 0
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from jaxlm import steps
 from jaxlm.decode import generate
@@ -16,6 +17,7 @@ from jaxlm.losses import TEXT, classification, next_token
 from jaxlm.models.adapted import Adapted, share
 from jaxlm.models.gpt import GPT
 from jaxlm.models.heads import Classifier
+from jaxlm.nn.linear import Dense
 from jaxlm.nn.lora import LoRA
 from jaxlm.nn.quantise import dequantise
 from jaxlm.optim import AdamW
@@ -24,7 +26,7 @@ from jaxlm.steps import transforms
 BASE = GPT(vocab=11, depth=2, width=8, heads=2, context=12)
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 11, (4, 6)), jnp.int32)
 BATCH = {"tokens": TOKENS, "targets": jnp.roll(TOKENS, -1, axis=1)}
-TX = AdamW(peak=1e-2, warmup=0)(10)
+TX = AdamW(peak_lr=1e-2, warmup=0)(10)
 
 
 def variables_of(model, moved=True):
@@ -45,12 +47,25 @@ def test_rank_zero_and_fresh_adapters_are_the_base_bit_for_bit(lora):
     np.testing.assert_array_equal(apply(Adapted(BASE, lora), adapted), apply(BASE, base))
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_fresh_dora_on_quantised_weights_is_the_quantised_base(bits):
+    """Its lengths are those of the rounded columns, also where the weights are taken from elsewhere (`derive`)."""
+    model = Adapted(BASE, LoRA(rank=2, dora=True), bits)
+    variables = jax.jit(model.init)(jax.random.key(0), TOKENS)
+    base = jax.jit(lambda variables: model.apply_base(variables, TOKENS, train=False))(variables)
+    np.testing.assert_allclose(apply(model, variables), base, atol=1e-6)
+    derived = model.derive(jax.jit(BASE.init)(jax.random.key(0), TOKENS))["params"]
+    drawn = flatten_dict(variables["params"])
+    for path, lengths in flatten_dict(derived).items():
+        np.testing.assert_allclose(drawn[path], lengths, rtol=1e-6)
+
+
 def beside_each_layer(lora, variables):
     """The adapted model by its other formula: x W + s (x A) B beside every dense layer, by Linen's interceptors."""
 
     def add(call, args, kwargs, context):
         y = call(*args, **kwargs)
-        if not isinstance(context.module, nn.Dense) or context.method_name != "__call__":
+        if not isinstance(context.module, Dense) or context.method_name != "__call__":
             return y
         found = variables["params"]
         for name in (*context.module.path, "kernel"):
@@ -170,6 +185,6 @@ def test_the_share_that_is_trained_is_told():
     count = BASE.parameter_count()
     assert share(BASE, TOKENS) == f"all {count:,} parameters are trained"
     adapters = 2 * 2 * (8 + 24 + 8 + 8 + 8 + 32 + 32 + 8)  # rank 2, two layers: qkv, output, up, down
-    told = f"{adapters} parameters are trained ({adapters / (adapters + count):.2%}) beside {count:,} frozen ones"
+    told = f"{adapters} parameters are trained ({adapters / (adapters + count):.2%}) on {count:,} frozen ones"
     assert share(Adapted(BASE, LoRA(rank=2)), TOKENS) == told + " in 0.0 MB"
     assert share(Adapted(BASE, LoRA(rank=2), 4), TOKENS) == told + " in 0.0 MB"

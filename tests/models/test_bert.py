@@ -11,7 +11,7 @@ from jaxlm.errors import BadInput
 from jaxlm.models import bert_shapes
 from jaxlm.models.bert import BERT, MaskedLanguageModel
 from jaxlm.models.heads import Classifier, TokenClassifier
-from jaxlm.train.serialise import from_json, to_json
+from jaxlm.runs.serialise import from_json, to_json
 
 SMALL = BERT(vocab=13, depth=2, width=16, heads=4, context=12, types=2)
 LENGTH = 8

@@ -9,10 +9,10 @@ import pytest
 from jaxlm import steps
 from jaxlm.errors import BadInput
 from jaxlm.losses import TEXT, Classification
-from jaxlm.models.heads import Classifier, TokenClassifier, pool, sentence_vectors
+from jaxlm.models.heads import Classifier, SpanClassifier, TokenClassifier, pool_tokens, sentence_vectors
 from jaxlm.nn.embed import Embed
 from jaxlm.nn.module import Module
-from jaxlm.train.serialise import from_json, to_json
+from jaxlm.runs.serialise import from_json, to_json
 
 POOLS = ("first", "mean", "max", "last")
 
@@ -56,7 +56,7 @@ def test_pooling_is_that_of_the_real_places_alone(how):
     x = np.random.default_rng(0).normal(size=(6, 7, 3)).astype(np.float32)
     real = np.random.default_rng(1).random((6, 7)) < 0.5
     real[2] = False
-    found = pool(jnp.asarray(np.where(real[..., None], x, np.nan)), jnp.asarray(real), how)
+    found = pool_tokens(jnp.asarray(np.where(real[..., None], x, np.nan)), jnp.asarray(real), how)
     reduce = {"first": lambda v: v[0], "last": lambda v: v[-1], "mean": lambda v: v.mean(0), "max": lambda v: v.max(0)}
     expected = [reduce[how](row[kept]) if kept.any() else np.zeros(3) for row, kept in zip(x, real, strict=True)]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -88,11 +88,11 @@ def test_gradients_do_not_pass_through_padding(how):
 
 def test_parameters_lie_under_the_encoder_and_the_head():
     tokens, _ = ragged()
-    for model in (Classifier(Words(), 3), TokenClassifier(Words(), 3)):
+    for model, outputs in ((Classifier(Words(), 3), 3), (TokenClassifier(Words(), 3), 3), (SpanClassifier(Words()), 2)):
         params = jax.eval_shape(model.init, jax.random.key(0), tokens)["params"]
         assert set(params) == {"encoder", "head"}
         assert set(params["encoder"]) == {"embed"}
-        assert params["head"]["kernel"].shape == (6, 3)
+        assert params["head"]["kernel"].shape == (6, outputs)
         assert from_json(to_json(model)) == model
 
 

@@ -71,8 +71,10 @@ def test_initialisation_leaves_the_statistics_of_nothing():
     assert not ImageNorm(zero=True).init(jax.random.key(0), draw())["params"]["scale"].any()
 
 
-@pytest.mark.parametrize(("width", "groups"), [(8, 4), (64, 32), (48, 8), (3, 1)])
-def test_groups_are_the_common_divisor_of_32_and_half_the_width(width, groups):
+@pytest.mark.parametrize(
+    ("width", "groups"), [(8, 4), (64, 32), (48, 8), (2, 1), *((odd, 1) for odd in (1, 3, 5, 9, 33))]
+)
+def test_groups_are_half_the_common_divisor_of_64_and_the_width_and_never_mix_channels_with_places(width, groups):
     x, variables = draw(shape=(2, 3, 4, width)), {"params": variables_of(width)["params"]}
     layer = ImageNorm("group")
     expected = numpy_group_norm(x, groups, variables["params"])

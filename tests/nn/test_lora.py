@@ -152,8 +152,8 @@ def test_fresh_factors_have_the_published_distribution():
     ("changes", "told"),
     [
         ({"pattern": "nowhere"}, "finds none of the parameters"),
-        ({"pattern": "("}, "no regular expression"),
-        ({"full": "("}, "no regular expression"),
+        ({"pattern": "("}, "not a regular expression"),
+        ({"full": "("}, "not a regular expression"),
         ({"pattern": "qkv/bias"}, "does not fit"),
         ({"layouts": (("^blocks/", "io"),)}, "does not fit"),
         ({"layouts": (("^blocks/", "oil"),)}, "does not fit"),

@@ -5,11 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxlm.nn.position import LearnedPositions, RelativePositions, RotaryScaling, distance_buckets, rotate, rotation
+from jaxlm.nn.position import (
+    LearnedPositions,
+    RelativePositions,
+    RotaryScaling,
+    apply_rotary,
+    distance_buckets,
+    rotary_angles,
+)
 
 
 def turned(x, position):
-    return rotate(x, rotation(jnp.full((1, 1), position), x.shape[-1], 10000.0))
+    return apply_rotary(x, rotary_angles(jnp.full((1, 1), position), x.shape[-1], 10000.0))
 
 
 @settings(max_examples=25, deadline=None)
@@ -57,7 +64,7 @@ def test_scaled_frequencies_are_kept_divided_or_mixed_by_the_turns_that_they_mak
     scaling = RotaryScaling(factor, low, high, original)
     np.testing.assert_allclose(scaling(jnp.asarray(frequencies, jnp.float32)), expected, rtol=1e-5)
     positions = jnp.arange(5)[None]
-    found = rotation(positions, 64, 500.0, scaling)
+    found = rotary_angles(positions, 64, 500.0, scaling)
     np.testing.assert_allclose(found.cos_BTP[0], np.cos(np.outer(np.arange(5), expected)), atol=1e-5)
 
 

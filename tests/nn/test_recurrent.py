@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlm.nn.recurrent import BLOCK, LSTMLayer, project
+from jaxlm.nn.recurrent import STEPS_PER_PRODUCT, LSTMLayer, project
 
 ROWS, WIDTH, HIDDEN = 3, 5, 4
 
@@ -39,7 +39,7 @@ def apply(layer, params, x, segments):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("length", [1, 2 * BLOCK + 3])
+@pytest.mark.parametrize("length", [1, 2 * STEPS_PER_PRODUCT + 3])
 def test_states_are_those_of_a_loop(length, reverse):
     layer, params, x = made(0, length, reverse)
     found = apply(layer, params, x, np.ones((ROWS, length), np.int32))

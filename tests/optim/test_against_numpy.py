@@ -54,9 +54,8 @@ def muon(spec, path, g, s, t):
     if not path.endswith("kernel"):
         return adam(spec, path, g, s, t)
     b = spec.momentum
-    s["m"] = b * s.get("m", 0) + (1 - b) * g
-    ahead = b * s["m"] / (1 - b ** (t + 1)) + (1 - b) * g / (1 - b**t)  # Dozat 2016, with bias correction
-    x = ahead if spec.nesterov else s["m"] / (1 - b**t)
+    s["m"] = b * s.get("m", 0) + g
+    x = g + b * s["m"] if spec.nesterov else s["m"]  # Jordan 2024
     x = x / np.linalg.norm(x)
     for _ in range(5):
         gram = x @ x.T
@@ -72,16 +71,16 @@ def reference(direction, spec, params, gradients):
     p = flat(params)
     states = {path: {} for path in p}
     for t, gradient in enumerate(gradients, start=1):
-        rate = spec.peak * t / (spec.warmup + 1) if t <= spec.warmup + 1 else spec.peak
+        rate = spec.peak_lr * t / (spec.warmup + 1) if t <= spec.warmup + 1 else spec.peak_lr
         g = flat(gradient)
         norm = np.sqrt(sum((x**2).sum() for x in g.values()))
         for path in p:
             one = 0 if path.endswith("bias") else 1
-            clipped = g[path] * min(1, spec.clip / norm) if spec.clip else g[path]
+            clipped = g[path] * min(1, spec.clip_norm / norm) if spec.clip_norm else g[path]
             clipped = clipped + one * (spec.l1 * np.sign(p[path]) + spec.l2 * p[path])
             states[path]["p"] = p[path]
             u = direction(spec, path, clipped, states[path], t)
-            p[path] = p[path] - rate * (u + one * spec.decay * p[path])
+            p[path] = p[path] - rate * (u + one * spec.weight_decay * p[path])
     return p
 
 
@@ -89,30 +88,30 @@ CASES = [
     (sgd, SGD()),
     (sgd, SGD(momentum=0.9)),
     (sgd, SGD(momentum=0.9, nesterov=True)),
-    (rms_prop, RMSProp(peak=0.1)),
-    (rms_prop, RMSProp(peak=0.1, momentum=0.5)),
-    (adam, Adam(peak=0.1)),
-    (adam, AdamW(peak=0.1)),
-    (lion, Lion(peak=0.1)),
-    (adafactor, Adafactor(peak=0.1)),
-    (adafactor, Adafactor(peak=0.1, factor_from=4, momentum=0.5, by_scale=False)),
-    (muon, Muon(peak=0.1)),
-    (muon, Muon(peak=0.1, nesterov=False, consistent_rms=None)),
+    (rms_prop, RMSProp(peak_lr=0.1)),
+    (rms_prop, RMSProp(peak_lr=0.1, momentum=0.5)),
+    (adam, Adam(peak_lr=0.1)),
+    (adam, AdamW(peak_lr=0.1)),
+    (lion, Lion(peak_lr=0.1)),
+    (adafactor, Adafactor(peak_lr=0.1)),
+    (adafactor, Adafactor(peak_lr=0.1, factor_from=4, momentum=0.5, by_scale=False)),
+    (muon, Muon(peak_lr=0.1)),
+    (muon, Muon(peak_lr=0.1, nesterov=False, consistent_rms=None)),
 ]
 NAMES = [f"{type(spec).__name__}-{number}" for number, (_, spec) in enumerate(CASES)]
-EXTRAS = {"decay": 0.3, "clip": 1.5, "l1": 0.05, "l2": 0.2}
+EXTRAS = {"weight_decay": 0.3, "clip_norm": 1.5, "l1": 0.05, "l2": 0.2}
 
 
 @pytest.mark.parametrize(("direction", "spec"), CASES, ids=NAMES)
 def test_an_optimizer_follows_its_published_equations(direction, spec):
-    spec = replace(spec, shape="constant", warmup=2, **EXTRAS)
+    spec = replace(spec, schedule="constant", warmup=2, **EXTRAS)
     actual, _ = run(spec(STEPS), tree(), GRADIENTS)
     for path, expected in reference(direction, spec, tree(), GRADIENTS).items():
         np.testing.assert_allclose(flat(actual)[path], expected, rtol=2e-4, atol=2e-5, err_msg=path)
 
 
 def test_muon_treats_stacked_layers_as_it_treats_them_apart():
-    spec = Muon(peak=0.1, shape="constant")
+    spec = Muon(peak_lr=0.1, schedule="constant")
     draw = (
         np.random.default_rng(0).normal(size=(4, 3, 4, 6)).astype(np.float32)
     )  # updates and start, layers, rows, columns
@@ -127,7 +126,7 @@ def test_muon_keeps_embeddings_heads_and_biases_for_adam():
     params = {name: {"kernel": np.ones((3, 4), np.float32)} for name in ("embed", "head", "position_embed", "header")}
     params["blocks"] = {"norm": {"bias": np.ones((3, 4), np.float32)}, "up": {"kernel": np.ones((2, 3, 4), np.float32)}}
     state = Muon()(10).init(params).inner_state[1].inner_states
-    assert set(flat(state["muon"].inner_state[0].mu)) == {"header/kernel", "blocks/up/kernel"}
+    assert set(flat(state["muon"].inner_state[0].trace)) == {"header/kernel", "blocks/up/kernel"}
     assert set(flat(state["adam"].inner_state.mu)) == {
         "embed/kernel",
         "head/kernel",

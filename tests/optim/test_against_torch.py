@@ -32,21 +32,21 @@ def by_torch(optimizer, weight_decay, clip, **fields):
 @pytest.mark.parametrize(
     ("spec", "name", "fields"),
     [
-        (SGD(peak=0.1, l2=0.2), "SGD", {"lr": 0.1}),
-        (SGD(peak=0.1, l2=0.2, momentum=0.9), "SGD", {"lr": 0.1, "momentum": 0.9}),
+        (SGD(peak_lr=0.1, l2=0.2), "SGD", {"lr": 0.1}),
+        (SGD(peak_lr=0.1, l2=0.2, momentum=0.9), "SGD", {"lr": 0.1, "momentum": 0.9}),
         (
-            SGD(peak=0.1, l2=0.2, momentum=0.9, nesterov=True),
+            SGD(peak_lr=0.1, l2=0.2, momentum=0.9, nesterov=True),
             "SGD",
             {"lr": 0.1, "momentum": 0.9, "nesterov": True},
         ),
-        (RMSProp(peak=0.1, l2=0.2, momentum=0.5), "RMSprop", {"lr": 0.1, "alpha": 0.9, "momentum": 0.5}),
-        (Adam(peak=0.1, l2=0.2), "Adam", {"lr": 0.1}),
-        (AdamW(peak=0.1, decay=0.2), "AdamW", {"lr": 0.1, "betas": (0.9, 0.95)}),
-        (Adafactor(peak=0.1, decay=0.2, factor_from=1), "Adafactor", {"lr": 0.1, "eps": (1e-15, 1e-3)}),
+        (RMSProp(peak_lr=0.1, l2=0.2, momentum=0.5), "RMSprop", {"lr": 0.1, "alpha": 0.9, "momentum": 0.5}),
+        (Adam(peak_lr=0.1, l2=0.2), "Adam", {"lr": 0.1}),
+        (AdamW(peak_lr=0.1, weight_decay=0.2), "AdamW", {"lr": 0.1, "betas": (0.9, 0.95)}),
+        (Adafactor(peak_lr=0.1, weight_decay=0.2, factor_from=1), "Adafactor", {"lr": 0.1, "eps": (1e-15, 1e-3)}),
     ],
 )
 def test_an_optimizer_equals_the_one_of_torch(spec, name, fields):
-    actual, _ = run(replace(spec, shape="constant", clip=1.5)(6), tree(), GRADIENTS)
+    actual, _ = run(replace(spec, schedule="constant", clip_norm=1.5)(6), tree(), GRADIENTS)
     expected = by_torch(getattr(torch.optim, name), 0.2, 1.5, **fields)
     for path, value in expected.items():
         np.testing.assert_allclose(flat(actual)[path], value, rtol=1e-4, atol=1e-5, err_msg=path)

@@ -23,13 +23,13 @@ from jaxlm.steps import transforms
 MODEL = MLP(3, hidden=(7, 6, 5))
 HELD = "^hidden_1/"
 SPECS = {
-    "sgd": SGD(peak=0.1, momentum=0.9, l2=0.01, clip=0.5),
-    "adam": Adam(peak=0.1, l1=0.01),
-    "adamw": AdamW(peak=0.1, decay=0.2),
-    "rmsprop": RMSProp(peak=0.01, momentum=0.9, decay=0.1),
-    "lion": Lion(peak=0.01),
-    "muon": Muon(peak=0.1),
-    "adafactor": Adafactor(peak=0.1, decay=0.1, factor_from=2, momentum=0.9),
+    "sgd": SGD(peak_lr=0.1, momentum=0.9, l2=0.01, clip_norm=0.5),
+    "adam": Adam(peak_lr=0.1, l1=0.01),
+    "adamw": AdamW(peak_lr=0.1, weight_decay=0.2),
+    "rmsprop": RMSProp(peak_lr=0.01, momentum=0.9, weight_decay=0.1),
+    "lion": Lion(peak_lr=0.01),
+    "muon": Muon(peak_lr=0.1),
+    "adafactor": Adafactor(peak_lr=0.1, weight_decay=0.1, factor_from=2, momentum=0.9),
 }
 every_spec = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in ("sgd", "adamw", "muon") else pytest.mark.slow) for name in SPECS]
@@ -79,7 +79,7 @@ def test_frozen_parameters_keep_their_bits_and_the_rest_moves_as_around_constant
         return loss({**params, **constant}, variables, batch, key, train=train)
 
     plain = SPECS[name](10)
-    alone = steps.start(rest, plain, start.key, ema=True)
+    alone = steps.new_state(rest, plain, start.key, ema=True)
     expected, expected_norms = train(composed(around, plain), alone, batches())
     for part, scale in ((end.params, 0), (end.ema["params"], 1e-6)):  # an average of equal numbers is rounded
         for leaf in ("kernel", "bias"):
@@ -121,7 +121,7 @@ def test_a_pattern_that_is_found_nowhere_changes_no_bit(name):
 def test_clipping_looks_at_the_gradients_of_trained_parameters_alone():
     gradients = tree(1)
     gradients["embed"]["embedding"] = gradients["embed"]["embedding"] * 1e6
-    params, _ = run(SGD(peak=1.0, shape="constant", clip=0.1, freeze="^embed/")(10), tree(), [gradients])
+    params, _ = run(SGD(peak_lr=1.0, schedule="constant", clip_norm=0.1, freeze="^embed/")(10), tree(), [gradients])
     before, after, gradient = flat(tree()), flat(params), flat({"block": gradients["block"]})
     norm = np.sqrt(sum((g**2).sum() for g in gradient.values()))
     for path, g in gradient.items():
@@ -162,7 +162,7 @@ def test_a_frozen_parameter_needs_no_group():
     ("freeze", "told"),
     [
         (".", "freeze '.' holds every parameter: narrow it"),
-        ("(", "freeze is '(', which is no regular expr"),
+        ("(", "freeze is '(', which is not a regular expr"),
     ],
 )
 def test_a_pattern_that_holds_everything_or_is_none_is_told(freeze, told):
@@ -256,11 +256,11 @@ def test_a_parameter_of_no_layer_is_named():
     params = {"stem": {"kernel": np.zeros((2, 2)), "bias": np.zeros(2)}, "head": {"kernel": np.zeros((2, 2))}}
     with pytest.raises(BadInput) as refusal:
         SGD(groups=layerwise(("^stem",), 0.5))(10).init(params)
-    assert "not so: head/kernel (none). Mend a pattern of optim.groups" in str(refusal.value)
+    assert "not so: head/kernel (none). Fix a pattern of optim.groups" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
-    ("layers", "decay", "told"), [(("(",), 0.5, "no regular expression"), (("", "a"), -1, "rate -1")]
+    ("layers", "decay", "told"), [(("(",), 0.5, "not a regular expression"), (("", "a"), -1, "rate -1")]
 )
 def test_layers_that_cannot_be_meant_are_told(layers, decay, told):
     with pytest.raises(BadInput, match=told):
@@ -281,7 +281,7 @@ def test_other_groups_keep_their_multipliers_within_each_layer():
 
 def test_a_layer_moves_at_its_own_rate():
     groups = layerwise(("^embed/", "^block/"), 0.1)
-    params, _ = run(SGD(peak=0.5, shape="constant", groups=groups)(10), tree(), [tree(1)])
+    params, _ = run(SGD(peak_lr=0.5, schedule="constant", groups=groups)(10), tree(), [tree(1)])
     before, after, gradient = flat(tree()), flat(params), flat(tree(1))
     for path in before:
         rate = 0.05 if path.startswith("embed/") else 0.5

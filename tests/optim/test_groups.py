@@ -62,14 +62,16 @@ def test_the_default_groups_decay_matrices_and_embeddings_only():
 
 def test_a_bare_array_is_a_tree_too():
     params, _ = run(
-        SGD(peak=0.5, decay=0.1, shape="constant")(10), np.ones((2, 2), np.float32), [np.ones((2, 2), np.float32)]
+        SGD(peak_lr=0.5, weight_decay=0.1, schedule="constant")(10),
+        np.ones((2, 2), np.float32),
+        [np.ones((2, 2), np.float32)],
     )
     np.testing.assert_allclose(params, 1 - 0.5 * (1 + 0.1), rtol=1e-6)
 
 
-@pytest.mark.parametrize("penalty", ["decay", "l1", "l2"])
+@pytest.mark.parametrize("penalty", ["weight_decay", "l1", "l2"])
 def test_a_multiplier_of_zero_leaves_parameters_unaffected(penalty):
-    spec = SGD(peak=0.5, shape="constant", **{penalty: 0.1})
+    spec = SGD(peak_lr=0.5, schedule="constant", **{penalty: 0.1})
     params, _ = run(spec(10), tree(), [jax.tree.map(np.zeros_like, tree())])
     before, after = flat(tree()), flat(params)
     np.testing.assert_array_equal(after["block/up/bias"], before["block/up/bias"])
@@ -78,7 +80,7 @@ def test_a_multiplier_of_zero_leaves_parameters_unaffected(penalty):
 
 def test_multipliers_scale_the_decay_and_the_rate_of_their_group_alone():
     groups = (Group("embedding", "^embed/", decay=0.5, rate=3.0), Group("block", "^block/"))
-    params, _ = run(SGD(peak=0.5, decay=0.1, shape="constant", groups=groups)(10), tree(), [tree(1)])
+    params, _ = run(SGD(peak_lr=0.5, weight_decay=0.1, schedule="constant", groups=groups)(10), tree(), [tree(1)])
     p, g = flat(tree()), flat(tree(1))
     expected = {path: p[path] - 0.5 * (g[path] + 0.1 * p[path]) for path in p}
     expected["embed/embedding"] = p["embed/embedding"] - 3 * 0.5 * (

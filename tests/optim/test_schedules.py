@@ -38,14 +38,14 @@ def by_hand(shape, count):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_schedule_has_the_values_computed_by_hand(shape):
-    rate = AdamW(peak=PEAK, warmup=10, shape=shape, floor=0.1, cooldown=0.2).schedule(110)
+    rate = AdamW(peak_lr=PEAK, warmup=10, schedule=shape, final_fraction=0.1, cooldown=0.2).learning_rate(110)
     for count in by_hand(shape, None):
         np.testing.assert_allclose(rate(count), by_hand(shape, count), rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_without_warm_up_the_first_update_has_the_peak(shape):
-    assert float(AdamW(peak=PEAK, shape=shape).schedule(100)(0)) == PEAK
+    assert float(AdamW(peak_lr=PEAK, schedule=shape).learning_rate(100)(0)) == PEAK
 
 
 @given(
@@ -68,14 +68,14 @@ def test_every_schedule_rises_to_its_peak_and_then_never_rises(shape, warmup, le
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_array_of_counts_gives_what_single_counts_give(shape):
-    rate = AdamW(warmup=3, shape=shape).schedule(20)
+    rate = AdamW(warmup=3, schedule=shape).learning_rate(20)
     np.testing.assert_allclose(rate(np.arange(20)), [rate(count) for count in range(20)], rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_rate_in_the_state_follows_the_schedule(shape):
-    spec = SGD(peak=PEAK, warmup=3, shape=shape, cooldown=0.5)
-    tx, rate = spec(8), jax.jit(spec.schedule(8))
+    spec = SGD(peak_lr=PEAK, warmup=3, schedule=shape, cooldown=0.5)
+    tx, rate = spec(8), jax.jit(spec.learning_rate(8))
     params, opt_state = tree(), tx.init(tree())
     assert opt_state.hyperparams["learning_rate"] == rate(0)
     for count in range(8):
@@ -87,14 +87,14 @@ def test_the_rate_in_the_state_follows_the_schedule(shape):
     ("spec", "steps", "complaint"),
     [
         (AdamW(warmup=11), 10, "warmup of 11 and cooldown of 0 updates do not fit into 10 steps"),
-        (AdamW(warmup=90, shape="wsd"), 100, "warmup of 90 and cooldown of 20 updates"),
+        (AdamW(warmup=90, schedule="wsd"), 100, "warmup of 90 and cooldown of 20 updates"),
         (AdamW(warmup=-1), 10, "warmup is -1"),
         (AdamW(), 0, "steps is 0"),
-        (AdamW(peak=-1e-3), 10, "peak is -0.001"),
-        (AdamW(peak=math.nan), 10, "peak is nan"),
-        (AdamW(decay=-0.1), 10, "decay is -0.1"),
+        (AdamW(peak_lr=-1e-3), 10, "peak_lr is -0.001"),
+        (AdamW(peak_lr=math.nan), 10, "peak_lr is nan"),
+        (AdamW(weight_decay=-0.1), 10, "weight_decay is -0.1"),
         (AdamW(l1=-0.1), 10, "l1 is -0.1"),
-        (AdamW(clip=-1.0), 10, "clip is -1.0"),
+        (AdamW(clip_norm=-1.0), 10, "clip_norm is -1.0"),
         (AdamW(eps=-1.0), 10, "eps is -1.0"),
         (AdamW(b1=1.0), 10, "b1 is 1.0"),
         (AdamW(b2=-0.5), 10, "b2 is -0.5"),
@@ -103,8 +103,8 @@ def test_the_rate_in_the_state_follows_the_schedule(shape):
         (Adafactor(block_clip=0.0), 10, "block_clip is 0.0"),
         (Muon(by_adam="("), 10, "by_adam is '('"),
         (Muon(consistent_rms=0.0), 10, "consistent_rms is 0.0"),
-        (AdamW(floor=1.5), 10, "floor is 1.5"),
-        (AdamW(shape="cosin"), 10, "shape is 'cosin': it must be one of constant, linear, cosine, wsd, rsqrt"),
+        (AdamW(final_fraction=1.5), 10, "final_fraction is 1.5"),
+        (AdamW(schedule="cosin"), 10, "schedule is 'cosin': it must be one of constant, linear, cosine, wsd, rsqrt"),
         (AdamW(groups=(Group("all", "["),)), 10, "the pattern of group 'all' is '['"),
         (AdamW(groups=(Group("all", rate=-1.0),)), 10, "group 'all' has rate -1.0"),
     ],
@@ -114,4 +114,4 @@ def test_what_cannot_be_meant_is_refused_in_one_line(spec, steps, complaint):
         spec(steps)
     assert "\n" not in str(refusal.value)
     with pytest.raises(BadInput, match=re.escape(complaint)):
-        spec.schedule(steps)
+        spec.learning_rate(steps)

@@ -47,13 +47,13 @@ def test_an_update_keeps_structure_shapes_and_dtypes_so_that_steps_can_be_scanne
     end, rates = jax.jit(lambda carry: jax.lax.scan(step, carry, length=3))(start)
     assert types(end) == types(start)
     assert all(value.dtype == jnp.float32 for value in start[1].hyperparams.values())
-    np.testing.assert_allclose(rates, spec.schedule(10)(np.arange(3)), rtol=1e-6)
+    np.testing.assert_allclose(rates, spec.learning_rate(10)(np.arange(3)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("spec", [SGD(momentum=0.9), AdamW(warmup=2), Lion()], ids=lambda spec: type(spec).__name__)
 def test_peak_and_decay_set_in_the_state_act_as_if_they_stood_in_the_spec(spec):
-    tx, other = spec(10), dataclasses.replace(spec, peak=0.02, decay=0.7)(10)
-    changed = set_hyperparameters(tx.init(tree()), {"peak": 0.02, "decay": 0.7})
+    tx, other = spec(10), dataclasses.replace(spec, peak_lr=0.02, weight_decay=0.7)(10)
+    changed = set_hyperparameters(tx.init(tree()), {"peak_lr": 0.02, "weight_decay": 0.7})
     actual = run(tx, tree(), GRADIENTS, changed)
     jax.tree.map(np.testing.assert_array_equal, actual, run(other, tree(), GRADIENTS))
     unchanged, _ = run(tx, tree(), GRADIENTS)
@@ -62,7 +62,7 @@ def test_peak_and_decay_set_in_the_state_act_as_if_they_stood_in_the_spec(spec):
 
 @pytest.mark.parametrize("spec", [AdamW(warmup=2), Muon(warmup=2)], ids=lambda spec: type(spec).__name__)
 def test_runs_with_different_peaks_and_decays_under_vmap_equal_separate_runs(spec):
-    tx, values = spec(10), {"peak": np.float32([1e-3, 0.03, 0.1]), "decay": np.float32([0.0, 0.1, 1.0])}
+    tx, values = spec(10), {"peak_lr": np.float32([1e-3, 0.03, 0.1]), "weight_decay": np.float32([0.0, 0.1, 1.0])}
 
     def one(values):
         return run(tx, tree(), GRADIENTS[:2], set_hyperparameters(tx.init(tree()), values))
@@ -76,7 +76,7 @@ def test_runs_with_different_peaks_and_decays_under_vmap_equal_separate_runs(spe
 
 def test_a_packed_state_takes_one_value_for_each_run():
     state = jax.vmap(lambda _: AdamW()(10).init(tree()))(jnp.arange(2))
-    assert set_hyperparameters(state, {"peak": [0.1, 0.2]}).hyperparams["peak"].tolist() == [
+    assert set_hyperparameters(state, {"peak_lr": [0.1, 0.2]}).hyperparams["peak_lr"].tolist() == [
         np.float32(0.1),
         np.float32(0.2),
     ]
@@ -89,7 +89,7 @@ def test_only_what_acts_may_be_set_in_the_state():
 
 
 def test_clipping_that_is_off_adds_nothing_to_the_state_or_the_program():
-    none, zero, tight = (AdamW(clip=clip)(10) for clip in (None, 0.0, 1.0))
+    none, zero, tight = (AdamW(clip_norm=clip)(10) for clip in (None, 0.0, 1.0))
     assert jax.tree.structure(none.init(tree())) == jax.tree.structure(zero.init(tree()))
     assert len(none.init(tree()).inner_state) + 1 == len(tight.init(tree()).inner_state)
     programs = [str(jax.make_jaxpr(tx.update)(tree(), tx.init(tree()), tree())) for tx in (none, zero, tight)]
@@ -99,7 +99,7 @@ def test_clipping_that_is_off_adds_nothing_to_the_state_or_the_program():
 @given(st.floats(0.01, 100))
 @settings(max_examples=10, deadline=None)
 def test_clipping_bounds_the_norm_of_the_gradient_and_keeps_its_direction(clip):
-    tx = SGD(peak=1.0, shape="constant", clip=clip)(10)
+    tx = SGD(peak_lr=1.0, schedule="constant", clip_norm=clip)(10)
     updates, _ = tx.update(tree(1), tx.init(tree()), tree())
     norm = np.sqrt(sum((x**2).sum() for x in flat(tree(1)).values()))
     expected = jax.tree.map(lambda g: -g * min(1, clip / norm), tree(1))
@@ -117,13 +117,13 @@ def test_a_spec_is_a_frozen_value_that_json_can_hold(spec):
     assert spec == dataclasses.replace(spec)
     assert hash(spec) == hash(dataclasses.replace(spec))
     with pytest.raises(dataclasses.FrozenInstanceError):
-        spec.peak = 1.0
-    assert json.loads(json.dumps(dataclasses.asdict(spec)))["peak"] == spec.peak
+        spec.peak_lr = 1.0
+    assert json.loads(json.dumps(dataclasses.asdict(spec)))["peak_lr"] == spec.peak_lr
 
 
 def test_a_spec_is_overridden_by_words_of_the_command_line():
     tyro = pytest.importorskip("tyro")
-    words = ["--peak", "1e-2", "--shape", "wsd", "--clip", "None", "--groups.2.decay", "0.5"]
+    words = ["--peak-lr", "1e-2", "--schedule", "wsd", "--clip-norm", "None", "--groups.2.decay", "0.5"]
     spec = tyro.cli(tyro.conf.AvoidSubcommands[AdamW], default=AdamW(warmup=7), args=words)
-    assert (spec.peak, spec.shape, spec.clip, spec.warmup) == (0.01, "wsd", None, 7)
+    assert (spec.peak_lr, spec.schedule, spec.clip_norm, spec.warmup) == (0.01, "wsd", None, 7)
     assert spec.groups[2] == dataclasses.replace(AdamW().groups[2], decay=0.5)

@@ -31,7 +31,7 @@ def each(names):
 
 
 # No biases: the gradient of a key's bias is zero but for rounding, which AdamW would blow up to a full update.
-OPTIMIZERS = {"sgd": optax.sgd(0.5), "adamw": AdamW(peak=1e-3, decay=0.1)(10)}
+OPTIMIZERS = {"sgd": optax.sgd(0.5), "adamw": AdamW(peak_lr=1e-3, weight_decay=0.1)(10)}
 
 
 def model(dropout=0.0):

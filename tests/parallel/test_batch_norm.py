@@ -30,7 +30,7 @@ def batches():
 def trained(model, place, axis_name):
     """The state after five updates with an average, on the host, and the last metrics."""
     model = model.clone(axis_name=axis_name)
-    tx = SGD(peak=0.05, momentum=0.9)(5)
+    tx = SGD(peak_lr=0.05, momentum=0.9)(5)
     step = transforms.ema(steps.update(place.reduce(steps.grad(classification(model))), tx), 0.9)
     state = place.init(lambda key: steps.init(model, tx, np.zeros((1, 8, 8, 3), np.float32), key, ema=True), key())
     program = place.compile(step)

@@ -63,7 +63,7 @@ def test_under_pmap_each_device_draws_its_own_numbers():
         return {"loss": Mean(params.sum() * 0, 1.0), "draw": Mean(draw, 1.0), "square": Mean(draw**2, 1.0)}, variables
 
     step = place.compile(steps.update(place.reduce(steps.grad(drawing)), OPTIMIZERS["sgd"]))
-    state = place.init(lambda key: steps.start(jnp.ones(2), OPTIMIZERS["sgd"], key), jax.random.key(0))
+    state = place.init(lambda key: steps.new_state(jnp.ones(2), OPTIMIZERS["sgd"], key), jax.random.key(0))
     _, metrics = step(state, place.put({"x": np.ones(4)}))
     assert metrics["draw"].weight == 4
     variance = metrics["square"].compute() - metrics["draw"].compute() ** 2
@@ -119,7 +119,7 @@ def test_a_weight_may_be_a_plain_number(name):
         return {"loss": Mean(((params - batch["x"]) ** 2).sum(), batch["x"].size)}, variables
 
     step = place.compile(steps.update(place.reduce(steps.grad(plain)), tx))
-    state = place.init(lambda key: steps.start(jnp.ones(()), tx, key), jax.random.key(0))
+    state = place.init(lambda key: steps.new_state(jnp.ones(()), tx, key), jax.random.key(0))
     state, metrics = step(state, place.put({"x": np.arange(8, dtype=np.float32)}))
     assert metrics["loss"].compute() == np.mean((1 - np.arange(8)) ** 2)
     assert state.params == pytest.approx(1 - 0.5 * 2 * np.mean(1 - np.arange(8)))
@@ -135,7 +135,7 @@ def test_variables_keep_their_dtypes_whole_numbers_included(name):
 
     def start(key):
         variables = {"count": jnp.zeros((), jnp.int32), "mean": jnp.zeros(())}
-        return steps.start(jnp.ones(()), tx, key, variables=variables)
+        return steps.new_state(jnp.ones(()), tx, key, variables=variables)
 
     step = place.compile(steps.update(place.reduce(steps.grad(counting)), tx))
     state = place.init(start, jax.random.key(0))
@@ -144,6 +144,28 @@ def test_variables_keep_their_dtypes_whole_numbers_included(name):
     assert state.variables["count"] == 2
     assert state.variables["count"].dtype == jnp.int32
     assert state.variables["mean"] == pytest.approx(3.5 * 0.75)
+
+
+@everywhere
+@pytest.mark.parametrize("parts", [1, 2])
+def test_variables_that_a_loss_does_not_change_keep_their_bits(name, parts):
+    """A mean over devices would round them, and overflow where they are large."""
+    place, tx = PLACES[name], OPTIMIZERS["sgd"]
+    kept = {"large": np.float32([3e38, -1e38]), "zero": np.float32(-0.0), "half": np.full(3, 0.1, jnp.bfloat16)}
+
+    def loss(params, variables, batch, key, *, train):
+        seen = variables["seen"] + batch["x"].sum()
+        return {"loss": Mean((params * batch["x"]).sum(), 1.0 * batch["x"].size)}, {**variables, "seen": seen}
+
+    grad = steps.accumulate(steps.grad(loss), parts)
+    step = place.compile(steps.update(place.reduce(grad), tx))
+    variables = {"base": kept, "seen": jnp.zeros(())}
+    state = place.init(lambda key: steps.new_state(jnp.ones(()), tx, key, variables=variables), jax.random.key(0))
+    for _ in range(2):
+        state, _ = step(state, place.put({"x": np.arange(8, dtype=np.float32)}))
+    after = place.fetch(state.variables)
+    assert after["seen"] > 0
+    assert {leaf: x.tobytes() for leaf, x in after["base"].items()} == {leaf: x.tobytes() for leaf, x in kept.items()}
 
 
 @everywhere

@@ -1,7 +1,8 @@
 """What every parity test with transformers shares: tiny random models, and the laws that all mappings keep.
 
-A parity test makes a model of theirs by `tiny`, writes it by `save`, reads it by `jaxlm.hub.pretrained.read`, and
-asserts `assert_close` of outputs, `assert_round_trip` of the folder, and `assert_the_same_adamw_step` of a loss.
+A parity test makes a model of theirs by `tiny`, writes it by `save`, reads it by
+`jaxlm.hub.pretrained.load_pretrained`, and asserts `assert_close` of outputs, `assert_round_trip` of the folder, and
+`assert_the_same_adamw_step` of a loss.
 """
 
 import json
@@ -20,7 +21,7 @@ from jaxlm import steps
 from jaxlm.hub import pretrained
 from jaxlm.hub.mapping import to_tensors
 from jaxlm.hub.options import Options
-from jaxlm.hub.pretrained import by_path
+from jaxlm.hub.pretrained import leaves_by_path
 from jaxlm.hub.tensors import Tensors
 
 TOLERANCE = 1e-4
@@ -59,15 +60,15 @@ def assert_round_trip(folder, out, buffers=()):
 
     `buffers`: names in the folder that hold no weight, and are not written.
     """
-    model, leaves = pretrained.read(folder)
+    model, leaves = pretrained.load_pretrained(folder)
     out.mkdir()
-    pretrained.write(out, model, leaves)
+    pretrained.save_pretrained(out, model, leaves)
     before, after = Tensors(folder), Tensors(out)
     assert set(before) - set(after) == set(buffers)
     assert set(after) <= set(before)
     for name in after:
         np.testing.assert_array_equal(after[name], before[name], err_msg=name, strict=True)
-    again = pretrained.read(out)
+    again = pretrained.load_pretrained(out)
     assert again.model == model
     kind = getattr(transformers, json.loads((folder / "config.json").read_text())["architectures"][0])
     one, other = kind.from_pretrained(folder).state_dict(), kind.from_pretrained(out).state_dict()
@@ -84,8 +85,8 @@ def assert_the_same_adamw_step(folder, theirs, their_loss, loss, batch, eps=1e-5
     their_loss: (model of theirs) -> scalar tensor, the mean over the batch.  loss: our LossFn of the imported module.
     eps: of AdamW, which drowns gradients that are zero but for rounding.
     """
-    model, leaves = pretrained.read(folder)
-    variables = pretrained.nested(leaves)
+    model, leaves = pretrained.load_pretrained(folder)
+    variables = pretrained.tree_from_leaves(leaves)
     params = variables.pop("params")
     tx = optax.adamw(RATE, eps=eps, **ADAMW)
     state = steps.TrainState(
@@ -97,8 +98,8 @@ def assert_the_same_adamw_step(folder, theirs, their_loss, loss, batch, eps=1e-5
         skipped=np.int32(0),
     )
     state, metrics = jax.jit(steps.update(steps.grad(loss), tx))(state, batch)
-    ours = by_path({"params": state.params, **state.variables})
-    found = to_tensors(pretrained.family_of(Options.read(folder)).table(model), ours)
+    ours = leaves_by_path({"params": state.params, **state.variables})
+    found = to_tensors(pretrained.family_of_config(Options.read(folder)).table(model), ours)
 
     optimizer = torch.optim.AdamW(theirs.parameters(), RATE, (ADAMW["b1"], ADAMW["b2"]), eps, ADAMW["weight_decay"])
     value = their_loss(theirs)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxlm.hub import pretrained
-from jaxlm.losses import TEXT, classification, next_token
+from jaxlm.losses import TEXT, answer_spans, classification, next_token
 from parity.parity_helpers import (
     assert_close,
     assert_round_trip,
@@ -31,6 +31,7 @@ VARIANTS = {
     "classes": SMALL,
     "classes five": SMALL | {"num_labels": 5, "hidden_act": "relu", "num_attention_heads": 2},
     "tokens": SMALL | {"num_labels": 7},
+    "answers": SMALL | {"type_vocab_size": 2},
 }
 KINDS = {
     "model": transformers.BertModel,
@@ -38,6 +39,7 @@ KINDS = {
     "pretraining": transformers.BertForPreTraining,
     "classes": transformers.BertForSequenceClassification,
     "tokens": transformers.BertForTokenClassification,
+    "answers": transformers.BertForQuestionAnswering,
 }
 LENGTHS = np.array([12, 7, 1])
 REAL = np.arange(LENGTH)[None] < LENGTHS[:, None]
@@ -59,7 +61,7 @@ def theirs(folder):
 
 @pytest.fixture(scope="module")
 def ours(folder):
-    return pretrained.read(folder)
+    return pretrained.load_pretrained(folder)
 
 
 def draw(high, seed, shape=(3, LENGTH), low=0):
@@ -77,6 +79,8 @@ def tensor(array):
 
 def outputs(found):
     """Their outputs in our order."""
+    if found.get("start_logits") is not None:
+        return [torch.stack([found["start_logits"], found["end_logits"]], -1)]
     names = ("last_hidden_state", "pooler_output", "logits", "prediction_logits", "seq_relationship_logits")
     return [found[name] for name in names if found.get(name) is not None]
 
@@ -111,6 +115,13 @@ def test_one_adamw_step(folder, ours, theirs):
         batch["targets"] = draw(classes, 2)
         batch["mask"] = (REAL & (draw(3, 3) == 0)).astype(np.float32)
         loss, labels = next_token(ours.model), torch.where(tensor(batch["mask"]) > 0, tensor(batch["targets"]), -100)
+    elif kind is transformers.BertForQuestionAnswering:  # whose loss leaves no place out, not even padding
+        batch = {"tokens": tokens(), "places": np.ones((3, LENGTH), np.int32), "mask": np.ones(3, np.float32)}
+        batch |= {"start": draw(4, 2, 3), "end": draw(LENGTH, 3, 3, low=4)}
+        ends = {"start_positions": tensor(batch["start"]), "end_positions": tensor(batch["end"])}
+        whole = {"input_ids": inputs["input_ids"], **ends}
+        assert_the_same_adamw_step(folder, theirs, lambda model: model(**whole).loss, answer_spans(ours.model), batch)
+        return
     else:
         pytest.skip("transformers has no loss for the encoder, and one of another weighting for the pair of heads")
     assert_the_same_adamw_step(folder, theirs, lambda model: model(**inputs, labels=labels).loss, loss, batch)

@@ -18,11 +18,13 @@ NAMES = {"tokens_BT": "input_ids", "segments": "attention_mask", "types": "token
 
 def theirs(model, folder):
     """What transformers gives for a model of ours, by way of its folder."""
-    pretrained.write(folder, model, leaves_of(model))
+    pretrained.save_pretrained(folder, model, leaves_of(model))
     kind = getattr(transformers, json.loads((folder / "config.json").read_text())["architectures"][0])
     given = {NAMES[name]: torch.from_numpy(value).long() for name, value in inputs(model).items()}
     with torch.no_grad():
         found = kind.from_pretrained(folder, attn_implementation="eager").eval()(**given)
+    if found.get("start_logits") is not None:
+        return [real(torch.stack([found["start_logits"], found["end_logits"]], -1), model)]
     return [real(found[name], model) for name in OUTPUTS if found.get(name) is not None]
 
 

@@ -67,7 +67,7 @@ def theirs(folder):
 
 @pytest.fixture(scope="module")
 def ours(folder):
-    return pretrained.read(folder)
+    return pretrained.load_pretrained(folder)
 
 
 def tokens(shape=(3, 12)):

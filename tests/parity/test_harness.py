@@ -10,9 +10,9 @@ lm_eval = pytest.importorskip("lm_eval")
 
 from lm_eval.api.instance import Instance
 
-from jaxlm.data.documents import Document
-from jaxlm.data.tokenizers import BPETokenizer, Characters
-from jaxlm.decode.harness import Harness
+from jaxlm.data.text.documents import Document
+from jaxlm.data.tokenizers.specs import BPETokenizer, Characters
+from jaxlm.decode.lm_eval import LMEvalModel
 from jaxlm.errors import BadInput
 from jaxlm.hub import pretrained
 from parity.parity_helpers import save, tiny, transformers
@@ -54,9 +54,9 @@ def both(tmp_path_factory):
         eos_token_id=tokenizer.separator,
     )  # fmt: skip
     theirs = tiny(transformers.GPT2LMHeadModel, config, 0)
-    model, leaves = pretrained.read(save(theirs, folder))
-    variables = pretrained.nested(leaves)
-    return Harness(model, variables, tokenizer, batch=2), HFLM(theirs, tokenizer=their_tokenizer, batch_size=1)
+    model, leaves = pretrained.load_pretrained(save(theirs, folder))
+    variables = pretrained.tree_from_leaves(leaves)
+    return LMEvalModel(model, variables, tokenizer, batch=2), HFLM(theirs, tokenizer=their_tokenizer, batch_size=1)
 
 
 def ask(kind, *arguments):
@@ -84,7 +84,7 @@ def test_greedy_answers_are_those_of_the_adapter_of_transformers(both):
 def test_neither_the_batch_nor_the_order_changes_an_answer(both):
     wish = {"until": [], "max_gen_toks": 12}
     ours = both[0]
-    alone = Harness(ours.model, ours.variables, ours.codec, batch=1)
+    alone = LMEvalModel(ours.model, ours.variables, ours.codec, batch=1)
     asked = ask("generate_until", *((text, wish) for text in PROMPTS))
     answers = alone.generate_until(asked)
     assert ours.generate_until(asked) == answers
@@ -101,8 +101,8 @@ def test_random_draws_and_a_text_that_nothing_begins_are_refused(both):
         ours.generate_until(ask("generate_until", ("You", {"temperature": 0.7})))
     characters = Characters().build([LICENSE])
     with pytest.raises(BadInput, match="--begin"):
-        Harness(ours.model, ours.variables, characters).loglikelihood(ask("loglikelihood", ("", "You may")))
-    begun = Harness(ours.model, ours.variables, characters, begin=".")
+        LMEvalModel(ours.model, ours.variables, characters).loglikelihood(ask("loglikelihood", ("", "You may")))
+    begun = LMEvalModel(ours.model, ours.variables, characters, begin=".")
     after = begun.loglikelihood(ask("loglikelihood", ("", "\n\nYou may"), ("\n\n", "You may"), ("", "You may")))
     assert after[0] == after[1] != after[2]
     assert begun.eot_token_id == characters.encode(".")[0]

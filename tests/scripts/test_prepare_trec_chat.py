@@ -3,8 +3,8 @@
 import runpy
 import sys
 
-from jaxlm.data.chat import read_pair
-from jaxlm.data.conversation import read_lines, read_messages
+from jaxlm.data.text.chat import read_pair
+from jaxlm.data.text.conversation import read_lines, read_messages
 from whole_path import ROOT
 
 LINES = "LOC:city What is the capital of Peru ?\n" + "HUM:ind Who wrote Hamlet ?\n" * 19

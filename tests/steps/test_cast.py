@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from step_helpers import assert_close, assert_same_bits, loss, make_batch, parameters, start
 
 from jaxlm import steps
 from jaxlm.losses import next_token
 from jaxlm.steps.transforms import cast
+from step_helpers import assert_close, assert_same_bits, loss, make_batch, parameters, start
 
 KEY = jax.random.key(0)
 

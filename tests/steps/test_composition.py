@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from step_helpers import loss, make_batch, parameters, start, types
 
 from jaxlm import steps
 from jaxlm.optim import AdamW, Group
 from jaxlm.steps import transforms
+from step_helpers import loss, make_batch, parameters, start, types
 
-SPEC = AdamW(peak=1e-2, warmup=2, decay=0.1, clip=1.0, groups=(Group("."),))
+SPEC = AdamW(peak_lr=1e-2, warmup=2, weight_decay=0.1, clip_norm=1.0, groups=(Group("."),))
 OPTIMIZERS = {"spec": lambda: SPEC(10), "adam": lambda: optax.adam(1e-2), "sgd": lambda: optax.sgd(1e-2)}
 
 
@@ -68,7 +68,7 @@ def test_runs_can_be_stacked_because_a_state_holds_nothing_but_arrays():
     tx = optax.sgd(0.1)
     step = steps.update(steps.grad(loss), tx)
     seeds = jnp.arange(3)
-    begin = lambda seed: steps.start(parameters(), tx, jax.random.key(seed))  # noqa: E731
+    begin = lambda seed: steps.new_state(parameters(), tx, jax.random.key(seed))  # noqa: E731
     stacked, metrics = jax.jit(jax.vmap(step, in_axes=(0, None)))(jax.vmap(begin)(seeds), make_batch(0, [1, 1]))
     assert stacked.step.tolist() == [1, 1, 1]
     assert metrics["loss"].total.shape == (3,)

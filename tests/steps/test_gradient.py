@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from jaxlm import steps
+from jaxlm.steps import Mean
+from jaxlm.steps.gradient import split
 from step_helpers import (
     assert_close,
     assert_same_bits,
@@ -18,10 +22,6 @@ from step_helpers import (
     numpy_loss_and_gradient,
     parameters,
 )
-
-from jaxlm import steps
-from jaxlm.steps import Mean
-from jaxlm.steps.gradient import split
 
 KEY = jax.random.key(7)
 

@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import optax
 import pytest
-from step_helpers import assert_close, assert_same_bits, loss, make_batch, noisy_loss, start
 
 from jaxlm import steps
 from jaxlm.losses import next_token
 from jaxlm.models.gpt import GPT
 from jaxlm.steps.transforms import repeat
+from step_helpers import assert_close, assert_same_bits, loss, make_batch, noisy_loss, start
 
 TX = optax.adam(1e-2)
 

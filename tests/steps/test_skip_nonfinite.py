@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from step_helpers import assert_same_bits, loss, make_batch, start
 
 from jaxlm import steps
 from jaxlm.steps import Mean
 from jaxlm.steps.transforms import ema, repeat, skip_nonfinite
+from step_helpers import assert_same_bits, loss, make_batch, start
 
 LIMIT = 3
 TX = optax.adam(1e-2)
@@ -75,6 +75,17 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_counts(how, value):
     assert metrics.pop("halted") == Mean(0.0, 1.0)
     assert set(metrics) == {"loss", "grad_norm"}
     assert all(mean == Mean(0.0, 0.0) for mean in metrics.values())
+
+
+@pytest.mark.parametrize("decayed", [optax.adamw(0.1, weight_decay=0.5), optax.sgd(0.1, momentum=0.9)])
+def test_a_batch_that_is_masked_altogether_is_skipped_with_weight_decay_and_momentum(decayed):
+    guarded = jax.jit(skip_nonfinite(ema(steps.update(steps.grad(loss), decayed), 0.9), LIMIT))
+    before, _ = guarded(start(decayed, ema=True), good())
+    after, metrics = guarded(before, make_batch(1, [0, 0, 0, 0]) | {"poison": np.float32(0)})
+    assert_same_bits(after.replace(step=before.step, skipped=before.skipped), before)
+    assert (after.step, after.skipped) == (2, 1)
+    assert metrics.pop("skipped") == Mean(1.0, 1.0)
+    assert all(np.isfinite(x) for x in jax.tree.leaves(metrics))
 
 
 def test_without_the_guard_such_a_step_ruins_the_parameters():

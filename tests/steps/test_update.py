@@ -7,6 +7,10 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from jaxlm import steps
+from jaxlm.optim import SGD, Group
+from jaxlm.steps import Mean
 from step_helpers import (
     assert_close,
     assert_same_bits,
@@ -19,10 +23,6 @@ from step_helpers import (
     plain,
     start,
 )
-
-from jaxlm import steps
-from jaxlm.optim import SGD, Group
-from jaxlm.steps import Mean
 
 RATE = 0.1
 step = jax.jit(steps.update(steps.grad(loss), optax.sgd(RATE)))
@@ -108,12 +108,12 @@ def test_variables_and_the_state_of_the_optimizer_are_carried_on():
 
 
 def test_the_learning_rate_is_reported_where_the_optimizer_carries_it():
-    spec = SGD(peak=0.5, warmup=4, shape="constant", groups=(Group("."),))
+    spec = SGD(peak_lr=0.5, warmup=4, schedule="constant", groups=(Group("."),))
     tx = spec(10)
     state, update = start(tx), steps.update(steps.grad(loss), tx)
     for count in range(3):
         state, metrics = update(state, make_batch(0, [1]))
-        assert metrics["learning_rate"].compute() == pytest.approx(float(spec.schedule(10)(count)), rel=1e-6)
+        assert metrics["learning_rate"].compute() == pytest.approx(float(spec.learning_rate(10)(count)), rel=1e-6)
     assert "learning_rate" not in step(start(optax.sgd(RATE)), make_batch(0, [1]))[1]
 
 
@@ -148,8 +148,8 @@ def test_evaluation_does_not_train_and_uses_the_average_where_there_is_one():
     evaluate, batch = steps.evaluate(recording), make_batch(0, [1, 0.5])
     state = start(optax.sgd(RATE), ema=True)
     averaged = state.replace(ema={"params": jax.tree.map(lambda p: p / 2, state.params)})
-    for evaluated, params in ((state.replace(ema=None), state.params), (averaged, averaged.ema["params"])):
-        assert evaluate(evaluated, batch)["loss"].compute() == pytest.approx(
+    for eval_variables, params in ((state.replace(ema=None), state.params), (averaged, averaged.ema["params"])):
+        assert evaluate(eval_variables, batch)["loss"].compute() == pytest.approx(
             numpy_loss_and_gradient(params, batch)[0], rel=1e-5
         )
     assert calls == [False, False]

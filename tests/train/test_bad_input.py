@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from jaxlm.train.checkpoint import Checkpoints
-from jaxlm.train.run_directory import RunDirectory
+from jaxlm.runs.checkpoint import Checkpoints
+from jaxlm.runs.directory import RunDirectory
 from whole_path import ROOT, final_bits, run_fails, run_main, shrunk
 
 CASES = {
     "heads do not divide": (("--model.heads", "3"), "model.heads 3 does not divide model.width 16"),
-    "rows longer than the text": (("--data.path", "SHORT", "--data.eval-share", "0.1"), "rows of 16 tokens need 17"),
+    "rows longer than the text": (("--data.path", "SHORT", "--data.eval-fraction", "0.1"), "rows of 16 tokens need 17"),
     "text too short for a batch": (("--data.path", "LITTLE"), "a batch of 8 rows is larger than the 5 rows"),
     "text missing": (("--data.path", "nowhere.txt"), "nowhere.txt"),
     "text empty": (("--data.path", "EMPTY"), "empty"),
@@ -55,13 +55,19 @@ def test_what_cannot_run_is_told_in_one_line_before_anything_is_written(name, tm
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--model.dpeth", "4"), "--model.depth"),
-        (("--model.depth", "four"), "invalid"),
-        (("--run.dtype", "float8"), "float8"),
+        (("--model.dpeth", "4"), "there is no field model.dpeth: did you mean --model.depth?"),
+        (("--optim.peak", "4"), "there is no field optim.peak: did you mean --optim.peak-lr?"),
+        (("--lr", "4"), "there is no field lr: did you mean --optim.peak-lr?"),
+        (("--optim", "SGD"), "there is no field optim: did you mean --optim.peak-lr?"),
+        (("--model.depth", "four"), "--model.depth: invalid literal for int"),
+        (("--model.depth",), "Missing value for argument '--model.depth'"),
+        (("--run.dtype", "float8"), "invalid choice 'float8' for argument '--run.dtype'"),
+        (("--run.steps", "3", "stray"), "Unrecognized options: stray"),
     ],
 )
 def test_a_wrong_word_is_told_with_what_was_meant(words, told, tmp_path, monkeypatch, capsys):
-    error = run_fails(monkeypatch, capsys, *words, "--run.directory", str(tmp_path / "run"))
+    error = run_fails(monkeypatch, capsys, "--run.directory", str(tmp_path / "run"), *words)
+    assert re.fullmatch(r"error: [^\n]+\n", error), error
     assert told in error
     assert not (tmp_path / "run").exists()
 
@@ -89,9 +95,9 @@ STDLIB = ("language_model.py", ROOT / "configs" / "gpt_stdlib.py")
 
 def test_a_directory_of_another_config_is_refused(trained, monkeypatch, capsys):
     before = final_bits(trained)
-    words = (*shrunk(), "--run.directory", str(trained), "--model.depth", "2", "--optim.peak", "1e-4")
+    words = (*shrunk(), "--run.directory", str(trained), "--model.depth", "2", "--optim.peak-lr", "1e-4")
     error = run_fails(monkeypatch, capsys, *words)
-    assert "model.depth 1 there, 2 here; optim.peak 0.002 there, 0.0001 here" in error
+    assert "model.depth 1 there, 2 here; optim.peak_lr 0.002 there, 0.0001 here" in error
     assert final_bits(trained) == before
 
 

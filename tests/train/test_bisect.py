@@ -8,16 +8,16 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlm.data.image_specs import ArrayImages
+from jaxlm.data.images.sources import ArrayImages
 from jaxlm.errors import BadInput
 from jaxlm.losses import Classification
 from jaxlm.models.mlp import MLP
 from jaxlm.optim import AdamW
+from jaxlm.runs.compare import differing, host_leaves, largest_difference
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.load import load_module
 from jaxlm.train import Config, Run, train
-from jaxlm.train.bisect import Replay, bisect, odd_entries
-from jaxlm.train.compare import differing, host_leaves, largest_difference
-from jaxlm.train.config import load_module
-from jaxlm.train.run_directory import RunDirectory
+from jaxlm.train.replay.bisect import Replay, bisect, odd_entries
 from whole_path import ROOT, write_arrays
 
 STEPS = 8
@@ -33,7 +33,7 @@ def base(tmp_path_factory):
         model=MLP(classes=10, hidden=(8,)),
         data=ArrayImages(folder=str(folder), batch=32, eval_batch=80),
         loss=Classification(),
-        optim=AdamW(shape="wsd", warmup=0, cooldown=0.5),
+        optim=AdamW(schedule="wsd", warmup=0, cooldown=0.5),
         run=Run(steps=STEPS, log_every=1, save_every=1, keep_last=99),
     )
     train(build, config, folder / "base")
@@ -179,7 +179,7 @@ def test_runs_of_another_seed_or_shape_part_before_the_first_update(base, tmp_pa
     assert "update 0: the states differ before the first update, in " in out
     assert bisect(str(whole), str(tmp_path / "wide")) == 1
     told = capsys.readouterr().out.splitlines()
-    shapes = [Replay(RunDirectory(path)).shapes for path in (whole, tmp_path / "wide")]
+    shapes = [Replay(RunDirectory(path)).recorder.shapes() for path in (whole, tmp_path / "wide")]
     first, second = (host_leaves(jax.tree.map(lambda x: np.zeros(x.shape), shape.params)) for shape in shapes)
     name = differing(first, second)[0]
     assert told[-1].startswith(f"update 0: params/{name} is float32[")
@@ -202,3 +202,13 @@ def test_equal_means_every_bit_shape_and_dtype():
         assert differing(zero, zero | {"a": other}) == ["a"]
     assert differing(zero, {"a": zero["a"], "c": zero["a"]}) == ["b", "c"]
     assert largest_difference(np.array([1, 5], np.uint32), np.array([3, 4], np.uint32)) == 2
+
+
+def test_a_run_with_a_seed_for_each_source_is_trained_again_from_its_own_start(base, tmp_path):
+    config, _ = base
+    run = replace(config.run, seed=1, init_seed=5, data_seed=6, noise_seed=7, save_every=0)
+    train(build, replace(config, run=run), tmp_path / "run")
+    again = Replay(RunDirectory(tmp_path / "run"))
+    again.begin(0)
+    again.advance(STEPS)
+    assert not differing(again.leaves(), again.recorded(STEPS))

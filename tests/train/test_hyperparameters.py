@@ -6,15 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlm.data.image_specs import Digits
+from jaxlm.data.images.sources import Digits
 from jaxlm.losses import Classification
 from jaxlm.models.mlp import MLP
 from jaxlm.models.resnet import ResNet
 from jaxlm.optim import AdamW
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
+from jaxlm.runs.load import load_module
 from jaxlm.train import Config, Run, hyperparameters, with_hyperparameters
-from jaxlm.train.config import load_module
-from jaxlm.train.hyperparameters import set_hyperparameters, values_of
+from jaxlm.train.hyperparameters import set_state_hyperparameters, values_of
 from whole_path import ROOT
 
 BUILD = load_module(ROOT / "experiments" / "image_classification.py").build
@@ -22,37 +22,44 @@ CONFIG = Config(
     model=MLP(classes=10, hidden=(16,), dropout=0.25),
     data=Digits(batch=32, eval_batch=360),
     loss=Classification(smoothing=0.125),
-    optim=AdamW(peak=1e-2, decay=0.5),
+    optim=AdamW(peak_lr=1e-2, weight_decay=0.5),
     run=Run(steps=9, ema=0.75),
 )
-VALUES = {"dropout": 0.25, "smoothing": 0.125, "ema": 0.75}
+VALUES = {"model.dropout": 0.25, "loss.smoothing": 0.125, "run.ema": 0.75}
 
 
 def test_0_and_what_a_config_does_not_have_is_structure():
     assert hyperparameters(CONFIG) == VALUES
     plain = dataclasses.replace(CONFIG, loss=Classification(), run=Run())
-    assert hyperparameters(plain) == {"dropout": 0.25}
+    assert hyperparameters(plain) == {"model.dropout": 0.25}
     assert hyperparameters(dataclasses.replace(plain, model=ResNet(classes=10, stages=(1,)), loss=None)) == {}
 
 
 def test_a_config_takes_other_values():
-    changed = with_hyperparameters(CONFIG, {"dropout": 0.5, "peak": 2.0})
-    assert (changed.model.dropout, changed.optim.peak) == (0.5, 2.0)
-    assert with_hyperparameters(changed, {"dropout": 0.25, "peak": 1e-2}) == CONFIG
-    assert values_of(changed, ["ema"]) == {"ema": 0.75, "peak": 2.0, "decay": 0.5}
+    changed = with_hyperparameters(CONFIG, {"model.dropout": 0.5, "optim.peak_lr": 2.0})
+    assert (changed.model.dropout, changed.optim.peak_lr) == (0.5, 2.0)
+    assert with_hyperparameters(changed, {"model.dropout": 0.25, "optim.peak_lr": 1e-2}) == CONFIG
+    assert values_of(changed, ["run.ema"]) == {"run.ema": 0.75, "optim.peak_lr": 2.0, "optim.weight_decay": 0.5}
 
 
 @pytest.mark.parametrize("kind", ["local", "mesh", "pmap"])
 def test_a_state_holds_them_under_every_placement_and_a_step_leaves_them(kind):
-    place = Place(kind=kind).build()
+    place = PlacementSpec(kind=kind).build()
     experiment = BUILD(CONFIG, place)
     state = place.init(experiment.init, jax.random.key(0))
     template = jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), state)
-    given = {"dropout": 0.5, "smoothing": 0.0625, "ema": 0.5, "peak": 2e-3, "decay": 0.25}
-    state = set_hyperparameters(state, given)
+    given = {
+        "model.dropout": 0.5,
+        "loss.smoothing": 0.0625,
+        "run.ema": 0.5,
+        "optim.peak_lr": 2e-3,
+        "optim.weight_decay": 0.25,
+    }
+    state = set_state_hyperparameters(state, given)
     assert jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), state.hyperparameters) == template.hyperparameters
     state, metrics = place.compile(experiment.step)(state, place.put(experiment.train_data[0]))
-    held = state.hyperparameters | {name: state.opt_state.hyperparams[name] for name in ("peak", "decay")}
+    in_optimizer = {f"optim.{name}": state.opt_state.hyperparams[name] for name in ("peak_lr", "weight_decay")}
+    held = state.hyperparameters | in_optimizer
     assert {name: float(value) for name, value in held.items()} == {name: np.float32(x) for name, x in given.items()}
     own = BUILD(with_hyperparameters(CONFIG, given), place)
     expected, own_metrics = place.compile(own.step)(

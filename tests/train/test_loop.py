@@ -9,7 +9,9 @@ import pytest
 
 from jaxlm.errors import BadInput
 from jaxlm.steps import Mean, compute
-from jaxlm.train.loop import Meter, ahead, by_shape, every, fit, measure
+from jaxlm.train.evaluate import measure
+from jaxlm.train.loop import compile_by_shape, every, fit
+from jaxlm.train.meter import Meter
 
 
 def count(state, batch):
@@ -58,26 +60,27 @@ def test_a_call_of_several_updates_counts_them_all():
 
 
 def test_at_most_two_calls_are_unfinished():
-
     unfinished, worst = set(), []
+
+    class Watched(np.ndarray):
+        def block_until_ready(self):
+            unfinished.discard(int(self))
+            return self
 
     def step(state, batch):
         unfinished.add(batch)
-        return state, {"loss": Mean(Watched(batch), 1.0)}
-
-    class Watched(float):
-        def __new__(cls, batch):
-            value = super().__new__(cls, batch)
-            value.batch = batch
-            return value
-
-        def __float__(self):
-            unfinished.discard(self.batch)
-            return super().__float__()
+        return state, {"loss": Mean(np.asarray(batch, np.float32).view(Watched), np.float32(1))}
 
     run(step=step, hooks=[lambda state, at: worst.append(len(unfinished)) and None])
     assert max(worst) == 2
     assert not unfinished
+
+
+def test_nothing_is_fetched_between_two_records(monkeypatch):
+    fetched = []
+    monkeypatch.setattr(jax, "device_get", lambda tree: fetched.append(tree) or tree)
+    _, _, _, records = run(stop=12, interval=6)
+    assert len(fetched) == len(records) == 2
 
 
 def test_a_halted_step_ends_the_run_with_an_error():
@@ -87,15 +90,6 @@ def test_a_halted_step_ends_the_run_with_an_error():
 
     with pytest.raises(BadInput, match="too many updates in a row were not finite, up to update 6"):
         run(step=step, interval=0)
-
-
-def test_batches_are_put_ahead_in_order_and_none_is_lost():
-    put = []
-    batches = ahead(range(5), lambda x: put.append(x) or x, count=2)
-    assert next(batches) == 0
-    assert put == [0, 1, 2]
-    assert list(batches) == [1, 2, 3, 4]
-    assert list(ahead([], print)) == []
 
 
 def test_measuring_sums_over_all_batches():
@@ -112,7 +106,7 @@ def test_a_program_is_compiled_once_for_each_shape():
         compiled.append(batch["x"].shape)
         return lambda state, batch: state + batch["x"].sum()
 
-    step = by_shape(compile_for)
+    step = compile_by_shape(compile_for)
     for width in (2, 3, 2, 3, 4):
         assert step(1.0, {"x": np.ones((1, width))}) == 1 + width
     assert compiled == [(1, 2), (1, 3), (1, 4)]

@@ -6,19 +6,19 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlm.data.augment import HorizontalFlip
-from jaxlm.data.image_source import draw_words
-from jaxlm.data.image_specs import Digits
-from jaxlm.data.order import Epoch, permutation
+from jaxlm.data.epoch import Epoch, permutation
+from jaxlm.data.images.augment import HorizontalFlip
+from jaxlm.data.images.sources import Digits
+from jaxlm.data.keys import training_keys
 from jaxlm.errors import BadInput
 from jaxlm.losses import Classification
 from jaxlm.models.mlp import MLP
 from jaxlm.optim import SGD
-from jaxlm.parallel import Place
+from jaxlm.parallel import PlacementSpec
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.load import load_module
 from jaxlm.train import Config, Run, train
-from jaxlm.train.config import load_module
-from jaxlm.train.main import Session
-from jaxlm.train.run_directory import RunDirectory
+from jaxlm.train.recorder import Recorder, compose
 from whole_path import ROOT, final_bits
 
 BUILD = load_module(ROOT / "experiments" / "image_classification.py").build
@@ -32,7 +32,7 @@ def config(run, model=None, data=None, place="local"):
         loss=Classification(),
         optim=SGD(),
         run=replace(run, steps=3, log_every=1),
-        place=Place(place),
+        place=PlacementSpec(place),
     )
 
 
@@ -50,9 +50,8 @@ def same(one, other):
 def followed(directory, run, **parts):
     """The first parameters of a run, its images in order, and its parameters after three updates."""
     asked = config(run, **parts)
-    place = asked.place.build()
-    experiment = BUILD(asked, place)
-    state, _ = Session(experiment, asked.run, place, RunDirectory(directory), {}).begin()
+    experiment, place = compose(BUILD, asked)
+    state = Recorder(experiment, asked, place, RunDirectory(directory)).fresh({})
     first, batches = place.fetch(state.params), [experiment.train_data[index] for index in range(3)]
     step = place.compile(experiment.step)
     for batch in batches:
@@ -65,8 +64,10 @@ def test_a_source_follows_its_own_seed_and_the_run_s_where_it_has_none():
     assert Run(seed=4, data_seed=0).seeds == (4, 0, 4)
     assert Run(seed=4, init_seed=1, data_seed=2, noise_seed=3).seeds._asdict() == {"init": 1, "data": 2, "noise": 3}
     for name in ("seed", "init_seed", "data_seed", "noise_seed"):
-        with pytest.raises(BadInput, match=f"run.{name} is -1: it must be 0 or more"):
-            Run(**{name: -1}).validate()
+        for seed in (-1, 2**32):  # a PRNG key keeps 32 bits, so that 2^32 would equal 0
+            with pytest.raises(BadInput, match=f"run.{name} is {seed}: a seed is from 0 to 4294967295"):
+                Run(**{name: seed}).validate()
+        Run(**{name: 2**32 - 1}).validate()
 
 
 def test_another_seed_of_the_data_changes_the_batches_alone(tmp_path):
@@ -96,8 +97,8 @@ def test_another_seed_of_the_noise_changes_what_is_drawn_in_training_alone(parts
 def test_the_root_key_of_training_is_the_noise_s_in_every_placement(place, tmp_path):
     def begun(run):
         asked = config(run, place=place)
-        home = asked.place.build()
-        return Session(BUILD(asked, home), asked.run, home, RunDirectory(tmp_path), {}).begin()[0]
+        experiment, home = compose(BUILD, asked)
+        return Recorder(experiment, asked, home, RunDirectory(tmp_path)).fresh({})
 
     three, four, mixed = begun(Run(seed=3)), begun(Run(seed=4)), begun(Run(seed=3, noise_seed=4))
     assert same(mixed.key, four.key)
@@ -120,8 +121,8 @@ def test_the_draws_of_a_batch_follow_the_noise_and_its_rows_the_order():
     batch, plain = data[0], Digits(batch=8).train(5)[0]
     rows = permutation(Epoch(5, 0), len(data.source))[:8]
     assert np.array_equal(batch["image"], plain["image"])
-    assert np.array_equal(batch["draws"], draw_words(Epoch(9, 0), len(data.source))[rows])
-    assert np.array_equal(data.shard(1, 2)[0]["draws"], batch["draws"][1::2])
+    assert np.array_equal(batch["keys"], training_keys(Epoch(9, 0), len(data.source))[rows])
+    assert np.array_equal(data.shard(1, 2)[0]["keys"], batch["keys"][1::2])
     prints = [Digits(batch=8).train(*seeds).fingerprint() for seeds in ((5,), (5, 5), (5, 9), (9, 5))]
     assert prints[0] == prints[1]
     assert len(set(prints)) == 3

@@ -1,0 +1,1 @@
+"""Follow a number back to its run: rerun, verify, explain, compare."""

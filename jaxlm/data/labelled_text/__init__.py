@@ -1,0 +1,1 @@
+"""Texts with a label each, and sentences with a tag for each word."""

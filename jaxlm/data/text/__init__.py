@@ -1,0 +1,1 @@
+"""Running text for language models: corpora, documents, windows, packing, masking, conversations."""

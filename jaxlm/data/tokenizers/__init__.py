@@ -1,0 +1,1 @@
+"""Tokenizers: specs, the ones written here, and those of the tokenizers library."""

@@ -1,0 +1,1 @@
+"""Answer with what is said in sound, or with sound."""

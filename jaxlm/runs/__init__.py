@@ -1,0 +1,1 @@
+"""A run's folder: settings, code, lineage, checkpoints and their seals, weights, configs as JSON."""

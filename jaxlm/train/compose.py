@@ -1,0 +1,93 @@
+"""The usual composition of a run, written once: one model, one loss, one optimizer.
+
+An experiment whose optimisation *is* the idea, such as a GAN or an agent, writes these lines out for itself.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxlm import steps
+from jaxlm.parallel import Placement
+from jaxlm.runs.settings import COMPOSED
+from jaxlm.steps import EvalFn, LossFn, StepFn, transforms
+from jaxlm.train.config import Config
+from jaxlm.train.evaluate import Evaluation
+from jaxlm.train.experiment import Experiment
+from jaxlm.train.hyperparameters import hyperparameters, with_hyperparameters
+
+
+def descend(
+    loss: LossFn,
+    config: Config,
+    place: Placement,
+    *,
+    augment: Callable[[Any], Any] | None = None,
+    weights: Callable[[Any], Any] | None = None,
+) -> StepFn:
+    """Compose the training step that `config.run` and `config.optim` ask for.
+
+    Args:
+        loss: the loss of a batch as sums.
+        config: read are `run.accumulate`, `run.ema`, `run.skip_limit`, `run.steps` and `optim`.
+        place: where the step runs.
+        augment: batch -> batch, once before the micro-batches are split, so that examples of the whole batch mix.
+        weights: augmented batch -> sums of the whole batch that the loss reads in training, see `transforms.weigh`.
+    """
+    run = config.run
+    grad = steps.grad(transforms.freeze(loss, config.optim.frozen))
+    grad = steps.accumulate(grad, run.accumulate)
+    grad = grad if weights is None else transforms.weigh(grad, weights, place.sum)
+    grad = grad if augment is None else transforms.prepare(grad, augment)
+    step = steps.update(place.reduce(grad), config.optim(run.steps))
+    step = transforms.ema(step, run.ema, "run.ema") if run.ema else step
+    return transforms.skip_nonfinite(step, run.skip_limit)
+
+
+def supervised(
+    loss_of: Callable[[Config], LossFn],
+    config: Config,
+    place: Placement,
+    *,
+    augment: Callable[[Any], Any] | None = None,
+    weights: Callable[[Any], Any] | None = None,
+    evaluate: EvalFn | None = None,
+    evaluations: Mapping[str, Evaluation] | None = None,
+    **parts: Any,
+) -> Experiment:
+    """Compose a run that trains `config.model` on `config.data` by one loss.
+
+    Args:
+        loss_of: config -> loss. It is called again with traced values in the place of the hyperparameters that the
+            state has (`train.hyperparameters`), so that runs which differ in them share a program.
+        config: of the run.
+        place: where it runs.
+        augment: see `descend`.
+        weights: see `descend`.
+        evaluate: (state, batch) -> Metrics for the evaluation called "eval"; the default is that of the loss.
+        evaluations: further ones by name.
+        **parts: other fields of the `Experiment`, which go before those composed here.
+    """
+    if hasattr(config.model, "validate"):  # a model of the user's own need not have it
+        config.model.validate()
+    config.data.check(config.model, config.run.repeat)
+    held, data, seeds = hyperparameters(config), config.data, config.run.seeds
+    loss = transforms.inject(lambda values: loss_of(with_hyperparameters(config, values)), held)
+    tx = config.optim(config.run.steps)
+    composed = {
+        "train_data": data.train(seeds.data, seeds.noise),
+        "throughput": data.throughput(),
+        "log_lines": data.log_lines(),
+        "artefacts": data.artefacts(),
+        "composes": COMPOSED,
+    }
+    return Experiment(
+        init=lambda key: steps.init(
+            config.model, tx, data.example(), key, ema=config.run.ema > 0, hyperparameters=held
+        ),
+        step=descend(loss, config, place, augment=augment, weights=weights),
+        evaluations={"eval": Evaluation(data.eval(), evaluate or steps.evaluate(loss)), **(evaluations or {})},
+        learning_rate=config.optim.learning_rate(config.run.steps),
+        hyperparameters=held,
+        init_from=config.init,
+        **{**composed, **parts},
+    )

@@ -1,0 +1,1 @@
+"""Runs that share a program: one after another, one a device, or vmapped."""

@@ -1,0 +1,210 @@
+"""Training in bfloat16: every model's gradient is a sum in float32, so that micro-batches do not change it."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small_gpts
+import small_image_models
+
+from jaxlm import models, steps
+from jaxlm.losses import TEXT, TextToMel, classification, ctc, dpo, next_token
+from jaxlm.models.adapted import Adapted
+from jaxlm.models.bert import BERT, MaskedLanguageModel
+from jaxlm.models.conformer import Conformer
+from jaxlm.models.gpt import GPT
+from jaxlm.models.heads import Classifier, TokenClassifier
+from jaxlm.models.lstm import LSTM
+from jaxlm.models.lstm_text_to_text import LSTMTextToText
+from jaxlm.models.matcha import Matcha
+from jaxlm.models.speech_to_tokens import BiLSTM, SpeechToTokens
+from jaxlm.models.t5 import T5
+from jaxlm.models.transformer import Transformer
+from jaxlm.models.vocos import Vocos
+from jaxlm.models.whisper import Whisper
+from jaxlm.nn.lora import LoRA
+from jaxlm.steps import Mean
+from jaxlm.steps.transforms import cast
+from low_precision_sums import find_half_sums
+
+KEY = jax.random.key(0)
+BATCH, LENGTH, CLASSES = 64, 12, 5
+TOKENS = jax.random.randint(KEY, (BATCH, LENGTH), 0, 4)
+TEXTS = {"tokens": TOKENS, "targets": TOKENS, "segments": jnp.ones_like(TOKENS)}
+LABELS = {"label": jnp.zeros(BATCH, jnp.int32)}
+ANSWERS = {name: x.reshape(-1, 2, LENGTH) for name, x in TEXTS.items()}
+BERT_TINY = BERT(vocab=11, depth=1, width=8, heads=2, context=LENGTH)
+ENCODERS = {"bert": BERT_TINY, "lstm": LSTM(vocab=11, width=8), "gpt": small_gpts.SMALL}
+
+
+class Repeat:
+    """An encoder-decoder that writes its source once more, with the interface of a language model."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def init(self, key, tokens):
+        return self.model.init(key, tokens, tokens)
+
+    def apply(self, variables, tokens, *, segments, **options):
+        return self.model.apply(variables, tokens, tokens, segments=segments, target_segments=segments, **options)
+
+
+class Hear(Repeat):
+    """A model of sound that writes the tokens, with the interface of a language model."""
+
+    def init(self, key, tokens):
+        return self.model.init(key, SOUND, tokens)
+
+    def apply(self, variables, tokens, *, segments, **options):
+        sound = SOUND.astype(variables["params"]["embed"]["embedding"].dtype)
+        return self.model.apply(variables, sound, tokens, target_segments=segments, **options)
+
+
+SOUND = jax.random.normal(KEY, (BATCH, 8, 4))
+SMALL_WHISPER = Whisper(vocab=11, depth=1, width=8, heads=2, bands=4, source_context=4, context=LENGTH)
+SMALL_T5 = T5(vocab=11, depth=2, width=16, heads=2, hidden=24, head_width=6, buckets=8, reach=10)
+SMALL_TRANSFORMER = Transformer(vocab=11, depth=2, width=16, heads=2)
+
+
+def of_texts(model):
+    return model, next_token(model), TEXTS
+
+
+def of_labelled_texts(encoder, pool):
+    model = Classifier(encoder.clone(), CLASSES, pool)
+    return model, classification(model, inputs=TEXT), TEXTS | LABELS
+
+
+def of_images(model):
+    return model, classification(model), {"image": small_image_models.images(model, BATCH), **LABELS}
+
+
+def of_speech(encoder):
+    model, frames = SpeechToTokens(vocab=5, encoder=encoder, bands=8, channels=4), jnp.full(BATCH, 24)
+    batch = {"features": jax.random.normal(KEY, (BATCH, 24, 8)), "frames": frames, "targets": TOKENS[:, :2]}
+    batch |= {"target_lengths": jnp.full(BATCH, 2), "mask": jnp.ones(BATCH)}
+    return model, ctc(model), batch
+
+
+def of_voices():
+    model = Matcha(vocab=11, speakers=2, bands=8, width=8, hidden=12, depth=1, decoder_depth=1, kernel=3)
+    lengths, keys = jnp.full(BATCH, 4), jnp.zeros((BATCH, 2), jnp.uint32)
+    batch = {"tokens": TOKENS[:, :4], "token_lengths": lengths, "speaker": jnp.zeros(BATCH, jnp.int32), "keys": keys}
+    return model, TextToMel()(model), batch | FRAMES
+
+
+def of_vocoder():
+    model = Vocos(bands=8, fft=16, width=8, hidden=12, depth=1, kernel=3)
+
+    def loss(params, variables, batch, key, *, train):
+        spectra = model.apply({"params": params, **variables}, batch["mel"], batch["frames"], train=train)
+        return {"loss": Mean(jnp.square(jnp.abs(spectra)).sum(), jnp.float32(BATCH))}, variables
+
+    return model, loss, FRAMES
+
+
+FRAMES = {"mel": jax.random.normal(KEY, (BATCH, 24, 8)), "frames": jnp.full(BATCH, 24), "mask": jnp.ones(BATCH)}
+ADAPTED = Adapted(small_gpts.SMALL, LoRA(rank=2, dora=True, full="embed|bias|scale"), bits=8)
+CASES = {
+    **{f"gpt {name}": of_texts(model) for name, model in small_gpts.VARIANTS.items()},
+    "gpt of many tokens": of_texts(GPT(vocab=3000, depth=1, width=16, heads=2, context=LENGTH)),
+    "adapted gpt": of_texts(ADAPTED),
+    "preferences": (ADAPTED, dpo(ADAPTED), ANSWERS | {"mask": jnp.ones(ANSWERS["tokens"].shape)}),
+    "masked language model": of_texts(MaskedLanguageModel(BERT_TINY)),
+    "tagger": of_texts(TokenClassifier(BERT_TINY.clone(), 4)),
+    "t5": of_texts(Repeat(SMALL_T5)),
+    "t5 1.1": of_texts(Repeat(SMALL_T5.clone(activation="geglu", tied=False))),
+    "whisper": of_texts(Hear(SMALL_WHISPER)),
+    "transformer": of_texts(Repeat(SMALL_TRANSFORMER)),
+    "transformer post-norm": of_texts(Repeat(SMALL_TRANSFORMER.clone(pre_norm=False))),
+    "lstm text to text": of_texts(Repeat(LSTMTextToText(vocab=11, width=8, depth=2))),
+    **{f"{name} mean": of_labelled_texts(encoder, "mean") for name, encoder in ENCODERS.items()},
+    **{f"lstm {pool}": of_labelled_texts(ENCODERS["lstm"], pool) for pool in ("first", "max", "last")},
+    "bert pooler": of_labelled_texts(BERT_TINY, "pooler"),
+    "speech lstm": of_speech(BiLSTM(depth=1, width=8)),
+    "speech conformer": of_speech(Conformer(depth=1, width=8, heads=2, kernel=3)),
+    "voices": of_voices(),
+    "vocoder": of_vocoder(),
+    **{name: of_images(model) for name, model in small_image_models.MODELS.items()},
+}
+
+
+def inputs_of(batch):
+    """The arguments that a model is initialised with."""
+    if "speaker" in batch:
+        text = [batch[name] for name in ("tokens", "token_lengths", "speaker")]
+        return (*text, batch["mel"], batch["frames"], batch["mel"], jnp.zeros(BATCH))
+    of_sound = next((name for name in ("features", "mel") if name in batch), None)
+    return (batch[of_sound], batch["frames"]) if of_sound else (batch.get("image", TOKENS),)
+
+
+def floats_of(batch):
+    """The inputs that are cast."""
+    return tuple(name for name in ("image", "features", "mel") if name in batch)
+
+
+def half(x):
+    return x.astype(jnp.bfloat16).astype(jnp.float32) if x.dtype == jnp.float32 else x
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_sum_of_many_terms_is_in_half_precision(name):
+    model, loss, batch = CASES[name]
+    grad = steps.grad(cast(loss, jnp.bfloat16, inputs=floats_of(batch)))
+    variables = dict(jax.eval_shape(model.init, KEY, *inputs_of(batch)))
+    assert find_half_sums(grad, variables.pop("params"), variables, batch, KEY) == []
+
+
+def test_every_architecture_is_among_the_cases():
+    parts = [getattr(model, "model", model) for model, _, _ in CASES.values()]
+    parts += [model.encoder for model in parts if hasattr(model, "encoder")]
+    files = {path.stem for path in Path(models.__file__).parent.glob("*.py") if not path.stem.endswith("_shapes")}
+    shared = {"__init__", "block", "encoder_decoder", "encoder_decoder_layers"}
+    assert files - shared == {type(part).__module__.rpartition(".")[2] for part in parts}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_variables_are_in_single_precision_with_64_bits_enabled_too(name):
+    """So that a checkpoint of one setting is one of the other."""
+    model, _, batch = CASES[name]
+    plain = jax.eval_shape(model.init, KEY, *inputs_of(batch))
+    with jax.enable_x64(True):
+        assert jax.eval_shape(model.init, KEY, *inputs_of(batch)) == plain
+
+
+FEW = ("cnn none", "gpt of many tokens", "lstm mean")
+MORE = ("gpt gpt2", "gpt scan llama", "masked language model", "t5", "mlp", "cnn group", "vit mean", "vgg")
+
+
+@pytest.mark.skipif(
+    jax.__version_info__ >= (0, 11),
+    reason="on a CPU jax 0.12 rounds partial sums of bfloat16 products, so other micro-batches round otherwise",
+)
+@pytest.mark.parametrize("name", [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
+def test_micro_batches_change_a_gradient_by_the_rounding_of_its_result(name):
+    """The terms are the same bits in any micro-batch, so only their sum can differ; in float32 the terms differ too."""
+    model, loss, batch = CASES[name]
+    variables = jax.tree.map(half, dict(jax.jit(model.init)(KEY, *inputs_of(batch))))
+    params, batch = variables.pop("params"), jax.tree.map(half, batch)
+    grad = steps.grad(cast(loss, jnp.bfloat16, inputs=floats_of(batch)))
+
+    def compute(grad):
+        return jax.jit(grad)(params, variables, batch, KEY)[0]
+
+    whole, full = compute(grad), compute(steps.grad(loss))
+    for micro_batches in (8, 32):
+        assert_near(compute(steps.accumulate(grad, micro_batches)), whole, 2**-7)
+    assert_near(whole, full, 2**-4)  # a ReLU or a maximum may decide otherwise
+
+
+def assert_near(actual, expected, tolerance):
+    """Every leaf within a tolerance of its norm, and of a hundredth of the largest leaf's."""
+    norms = jax.tree.map(lambda x: np.linalg.norm(np.asarray(x, np.float64)), expected)
+    least = max(jax.tree.leaves(norms)) / 100
+    for (path, a), b, norm in zip(
+        jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), jax.tree.leaves(norms), strict=True
+    ):
+        assert np.linalg.norm(np.asarray(a - b, np.float64)) <= tolerance * (norm + least), jax.tree_util.keystr(path)
