@@ -43,6 +43,7 @@ PAIRS = {
     "--data.tokenizer.size 300 --data.widths 32 96 --data.batch 16 --data.eval-batch 8 --decode.beams 2 "
     "--decode.ratio 0.1 --optim.peak-lr 1e-2",
     "transformer_base_wmt14": "--model.depth 1 --model.width 16 --model.heads 2 --model.vocab 300 --data.batch 16 "
+    "--data.tokens 1536 "
     "--data.tokenizer.size 300 --data.widths 32 96 --data.eval-batch 8 --decode.beams 2 --decode.ratio 0.1 "
     "--decode.extra 10 --optim.peak-lr 2e-2 --run.dtype float32 --place.kind local "
     "--data.train-source train.en.gz --data.train-target train.de.gz "

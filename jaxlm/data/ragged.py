@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -107,8 +107,8 @@ class SizedRows(Protocol):
 class Bucketed:
     """Batches of rows of about the same length (length bucketing): every row once an epoch, in a few widths.
 
-    The rows are sorted by the width that they need and cut into batches in this order. In training at most one batch
-    for each width holds rows that need a smaller one; in evaluation none does, so that what a model computes for a row
+    The rows are sorted by the width that they need and cut into batches in this order. In training the rows of a width
+    that do not fill a batch go on to the next width; in evaluation none does, so that what a model computes for a row
     does not depend on the other rows. A batch that is not full is filled with rows of padding, whose "mask" is 0. In
     training rows that need the same width are permuted every epoch, and so are the batches; the order of the batches
     is the same for every seed, so that runs of several seeds have the same widths at each update.
@@ -117,12 +117,14 @@ class Bucketed:
 
     Attributes:
         source: the rows; "mask" is among its cells or values.
-        batch: B, rows in a batch of all shards together.
+        batch: B, rows in a batch of all shards together; with `places`, the rows of which a batch has a multiple.
         widths: T of the batches, ascending; every row fits the last one.
         seed: of the order in training; None: evaluation, which is one epoch, in order.
         noise: seeds the keys in training; None: `seed`.
         keys: whether batches have "keys", uint32 [B, 2]: a PRNG key for each row (see `jaxlm.data.keys`), zero for
             rows of padding.
+        places: B * T of a batch, at most, where B is not below `batch`: so batches of short rows hold more of them, and
+            all cost about the same. None: every batch has `batch` rows.
         index, count: the shard.
 
     Raises:
@@ -136,6 +138,7 @@ class Bucketed:
     seed: int | None = None
     noise: int | None = None
     keys: bool = dataclasses.field(default=False, kw_only=True)
+    places: int | None = dataclasses.field(default=None, kw_only=True)
     index: int = dataclasses.field(default=0, kw_only=True)
     count: int = dataclasses.field(default=1, kw_only=True)
 
@@ -151,21 +154,21 @@ class Bucketed:
             raise BadInput(f"a row of {self.source.sizes.max()} is longer than the widest batch of {self.widths[-1]}")
 
     def __len__(self) -> int:
-        return -(-len(_plan(self, 0)[0]) // self.batch)
+        return len(_plan(self, 0).batches)
 
     def __getitem__(self, index: int) -> Batch:
         if index < 0 or (self.seed is None and index >= len(self)):
             raise IndexError(f"batch {index} of {len(self)}")
         number, place = divmod(index, len(self))
-        order, needed, batches = _plan(self, number)
-        first = int(batches[place]) * self.batch
-        rows = np.full(self.batch, -1)
-        found = order[first : first + self.batch]
-        rows[: len(found)] = found
-        width = self.widths[needed[first + len(found) - 1]]
-        part = rows[self.index :: self.count]
-        batch = self.source.take(part, width)
+        plan = _plan(self, number)
+        chosen = plan.batches[place]
+        part = plan.order[plan.firsts[chosen] : plan.firsts[chosen + 1]][self.index :: self.count]
+        batch = self.source.take(part, self.widths[plan.widths[chosen]])
         return batch | {"keys": self._keys_of(number, part)} if self.keys else batch
+
+    def rows_of(self, width: int) -> int:
+        """Return B of the batches of a width, a multiple of `batch`."""
+        return self.batch * max(1, (self.places or 0) // (self.batch * width))
 
     def _keys_of(self, epoch: int, rows: np.ndarray) -> np.ndarray:
         """Return the keys of rows, zero where they are -1; uint32 [B, 2]."""
@@ -180,9 +183,8 @@ class Bucketed:
     @property
     def fill(self) -> float:
         """Return the fraction of all places in an epoch's batches that are not padding."""
-        _, needed, batches = _plan(self, 0)
-        last = np.minimum((batches + 1) * self.batch, len(needed)) - 1
-        return float(self.source.sizes.sum() / (np.array(self.widths)[needed[last]].sum() * self.batch))
+        plan = _plan(self, 0)
+        return float(self.source.sizes.sum() / (np.array(self.widths)[plan.widths] * np.diff(plan.firsts)).sum())
 
     def shard(self, index: int, count: int) -> "Bucketed":
         """Return the rows `index::count` of every batch; the shards are disjoint, and together they are the whole.
@@ -199,21 +201,43 @@ class Bucketed:
     def fingerprint(self) -> str:
         """Return a SHA-256 over the rows and all that shapes the batches."""
         apart = () if self.noise in (None, self.seed) else (self.noise,)
+        apart += () if self.places is None else ("places", self.places)
         return json_sha256("bucketed", self.source.fingerprint(), self.batch, self.widths, self.seed, *apart)
 
 
+class _Plan(NamedTuple):
+    """The batches of an epoch.
+
+    Attributes:
+        order: the rows, batch by batch, -1 is padding.
+        firsts: where in `order` each batch begins, and the end of the last one.
+        widths: the number of the width of each batch.
+        batches: the order in which they come.
+    """
+
+    order: np.ndarray
+    firsts: np.ndarray
+    widths: np.ndarray
+    batches: np.ndarray
+
+
 @lru_cache(maxsize=64)
-def _plan(data: Bucketed, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the rows of an epoch in order (-1 is padding), the width that each needs, and the order of the batches."""
+def _plan(data: Bucketed, number: int) -> _Plan:
+    """Return the batches of an epoch."""
     size, needed = len(data.source), np.searchsorted(data.widths, data.source.sizes)
-    if data.seed is None:
-        groups = [np.flatnonzero(needed == width) for width in range(len(data.widths))]
-        padded = [np.pad(rows, (0, -len(rows) % data.batch), constant_values=-1) for rows in groups]
-        order = np.concatenate(padded)
-        return order, np.repeat(np.arange(len(padded)), list(map(len, padded))), np.arange(len(order) // data.batch)
-    shuffled = permutation(Epoch(data.seed, number), size)
-    order = shuffled[np.argsort(needed[shuffled], kind="stable")]
-    return order, needed[order], permutation(Epoch(0, number), -(-size // data.batch))
+    shuffled = np.arange(size) if data.seed is None else permutation(Epoch(data.seed, number), size)
+    groups, numbers, left = list[np.ndarray](), list[int](), np.zeros(0, np.int64)
+    for place, width in enumerate(data.widths):
+        rows, count = np.concatenate([left, shuffled[needed[shuffled] == place]]), data.rows_of(width)
+        goes_on = data.seed is not None and (needed > place).any()
+        full = len(rows) // count if goes_on else -(-len(rows) // count)
+        left = rows[full * count :]
+        taken = rows[: full * count]
+        groups += np.split(np.pad(taken, (0, full * count - len(taken)), constant_values=-1), full) if full else []
+        numbers += [place] * full
+    firsts = np.cumsum([0, *map(len, groups)])
+    order = np.arange(len(groups)) if data.seed is None else permutation(Epoch(0, number), len(groups))
+    return _Plan(np.concatenate(groups), firsts, np.array(numbers), order)
 
 
 def check_widths(widths: tuple[int, ...], repeat: int = 1) -> None:

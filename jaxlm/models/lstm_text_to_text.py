@@ -87,13 +87,22 @@ class AttentionDecoder(Module):
 
     def __call__(self, vectors_BTD: jax.Array, cache: RecurrentCache) -> tuple[jax.Array, RecurrentCache]:
         """Return the attentional vectors v after each token [B, T, D], and the cache after the last one."""
+        state, fed_BTD, _ = self._steps(vectors_BTD, cache)
+        return fed_BTD, cache._replace(state=state)
+
+    def shares(self, vectors_BTD: jax.Array, cache: RecurrentCache) -> jax.Array:
+        """Return a, the share of each token of the source in what each step reads, [B, T, S]."""
+        return self._steps(vectors_BTD, cache)[2]
+
+    def _steps(self, vectors_BTD: jax.Array, cache: RecurrentCache) -> tuple[DecoderState, jax.Array, jax.Array]:
+        """Return the state after the last token, v [B, T, D] and a [B, T, S]."""
         gates_TBG = project(vectors_BTD.swapaxes(0, 1), self.kernel, self.bias)
         dtype = gates_TBG.dtype
         # Loops add the gradients of their constants in the dtypes of these.
         keys_BSH, values_BSD = map(wide, cache.source[:2])
         feed_DG, recurrent_HG, show_HD = map(wide, (self.feed, self.recurrent, self.show))
 
-        def step(state: DecoderState, gates_BG: jax.Array) -> tuple[DecoderState, jax.Array]:
+        def step(state: DecoderState, gates_BG: jax.Array) -> tuple[DecoderState, tuple[jax.Array, jax.Array]]:
             fed_BG = state.fed_BD @ feed_DG.astype(dtype)
             h_BH, c_BH = cell(gates_BG + fed_BG + state.h_BH @ recurrent_HG.astype(dtype), state.c_BH)
             scores_BS = jnp.einsum("bh,bsh->bs", h_BH, keys_BSH.astype(dtype)).astype(jnp.float32)
@@ -101,10 +110,10 @@ class AttentionDecoder(Module):
             share_BS = jax.nn.softmax(jnp.where(cache.source.mask_BS, scores_BS, least)).astype(dtype)
             read_BD = jnp.einsum("bs,bsd->bd", share_BS, values_BSD.astype(dtype))
             fed_BD = jnp.tanh(read_BD + h_BH @ show_HD.astype(dtype))
-            return DecoderState(h_BH, c_BH, fed_BD), fed_BD
+            return DecoderState(h_BH, c_BH, fed_BD), (fed_BD, share_BS)
 
-        state, fed_TBD = jax.lax.scan(step, cache.state, gates_TBG)
-        return fed_TBD.swapaxes(0, 1), cache._replace(state=state)
+        state, (fed_TBD, share_TBS) = jax.lax.scan(step, cache.state, gates_TBG)
+        return state, fed_TBD.swapaxes(0, 1), share_TBS.swapaxes(0, 1)
 
 
 class LSTMTextToText(Module):
@@ -183,6 +192,13 @@ class LSTMTextToText(Module):
             Logits [B, T, V], and the cache with these tokens added.
         """
         return self._continue(targets_BT, cache, train=False)
+
+    def alignment(self, targets_BT: jax.Array, *, cache: RecurrentCache) -> jax.Array:
+        """Return how much each of the next target tokens attends to each token of the source, [B, T, S]; rows sum to 1.
+
+        A token's row is that of the step that reads it and predicts the next one.
+        """
+        return self.decoder.shares(self.embed(targets_BT), cache)
 
     def _read(self, tokens_BS: jax.Array, segments: jax.Array | None, train: bool) -> RecurrentCache:
         memory_BSM = self.drop(self.encode(tokens_BS, segments=segments, train=train), deterministic=not train)

@@ -158,7 +158,7 @@ def written_preview(
     """Return the preview of what a model writes from the first sources of the evaluation, and where it looked.
 
     "written.txt" has source, reference and answer of each; "alignment-0.png" and so on are pictures of the
-    cross-attention of the last layer (see `last_attention`), where the model has one.
+    cross-attention of the last layer (see `last_attention`), or of the `alignment` of a model, where it has one.
 
     Args:
         config: as for `written_scores`.
@@ -178,7 +178,8 @@ def written_preview(
             pair = pairs.sources[batch["row"][number]], pairs.targets[batch["row"][number]]
             texts.append(f"source: {pair[0]}\nreference: {pair[1]}\nwritten: {answer}\n")
         found = place.fetch(eval_variables(state.params, state.variables, state.ema))
-        if "source_attention" in found["params"].get("decoder", {}).get("block_0", {}):
+        layer = found["params"].get("decoder", {}).get("block_0", {})
+        if "source_attention" in layer or hasattr(config.model, "alignment"):
             given_BT = np.pad(written_BT[:, :-1], ((0, 0), (1, 0)), constant_values=tokenizer.start or 0)[rows]
             sources = batch["tokens"][rows], batch["source_segments"][rows]
             for number, weights_TS in enumerate(np.asarray(_attention(config.model, found, *sources, given_BT))):
@@ -196,6 +197,8 @@ def written_preview(
 @partial(jax.jit, static_argnames="model")
 def _attention(model: Any, variables: Any, tokens_BS: Any, segments_BS: Any, given_BT: Any) -> jax.Array:
     cache = model.apply(variables, tokens_BS, given_BT.shape[1], segments=segments_BS, method="init_cache")
+    if hasattr(model, "alignment"):
+        return model.apply(variables, given_BT, cache=cache, method="alignment")
     return last_attention(model, variables, cache, given_BT)
 
 

@@ -16,7 +16,7 @@ from jaxlm.runs.serialise import class_names, digest, flatten, from_json, read_d
 from jaxlm.runs.settings import FREE_ON_RESUME, PLACEMENT, Run
 
 CONFIG, LINEAGE, METRICS = "config.json", "lineage.json", "metrics.jsonl"
-CLASSES = "classes.json"  # an artefact of data with classes
+CLASSES, TOKENIZER = "classes.json", "tokenizer.json"  # artefacts of data with classes, and with text
 FORMAT = 2  # of config.json; the first had no number
 PATHS = re.compile(r"(.+_)?(path|folder|arrays)")  # fields that name a file or folder of the user's
 
@@ -31,8 +31,10 @@ def default_directory(config_file: Path, config: Any) -> Path:
     return Path("runs") / f"{config_file.stem}-{identity(config)[:10]}"
 
 
-def parse_class_names(text: str) -> tuple[str, ...] | None:
-    """Return the names in a classes.json, by index, or None for another form, which a user's own data may write."""
+def parse_class_names(text: str | None) -> tuple[str, ...] | None:
+    """Return the names in a classes.json, by index, or None without one and for a user's own form of it."""
+    if text is None:
+        return None
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

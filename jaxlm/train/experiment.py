@@ -55,8 +55,7 @@ class Experiment:
 
     def class_names(self) -> tuple[str, ...] | None:
         """Return the names of the classes of the data, by index, or None where the data have no classes."""
-        text = self.artefacts.get(CLASSES)
-        return None if text is None else parse_class_names(text)
+        return parse_class_names(self.artefacts.get(CLASSES))
 
     def fingerprints(self) -> dict[str, str]:
         """Return the digest of the training data and of the data of each evaluation, by name."""
@@ -115,7 +114,7 @@ def check_shapes(experiment: Experiment, run: Run, place: Placement) -> None:
     """
     sets = {name: (evaluation.data, 1) for name, evaluation in experiment.evaluations.items()}
     for name, (data, parts) in {"train": (experiment.train_data, run.accumulate), **sets}.items():
-        size = len(next(iter(data[0].values())))
+        size = getattr(data, "batch", len(next(iter(data[0].values()))))  # where batches differ, all have a multiple
         if size % (parts * place.devices):
             raise BadInput(
                 f"the {name} batch of {size} does not divide into {parts} micro-batches on {place.devices} devices: "

@@ -2,13 +2,16 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from jaxlm.data.tokenizers.compare import first_difference
+from jaxlm.data.tokenizers.protocol import Tokenizer
+from jaxlm.data.tokenizers.specs import load_tokenizer
 from jaxlm.errors import BadInput
 from jaxlm.hub import pretrained
 from jaxlm.hub.pretrained import is_pretrained
@@ -16,11 +19,12 @@ from jaxlm.hub.tensors import Tensors
 from jaxlm.hub.transfer import fit_to
 from jaxlm.parallel import Placement
 from jaxlm.runs.checkpoint import CheckpointStep
-from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.directory import CLASSES, TOKENIZER, RunDirectory, parse_class_names
 from jaxlm.runs.settings import Seeds
 from jaxlm.runs.weights import Leaves, by_path, read_leaves
 from jaxlm.train.hyperparameters import set_state_hyperparameters
 
+EMBEDDING = re.compile("(^|/)embed/embedding$")  # the vectors of tokens, in every model that has them
 HEAD = "params/head/"  # the last layer of every model with `classes`; its last axis is the classes
 SHOWN = 20  # names of classes in a message
 
@@ -60,7 +64,7 @@ class InitFrom:
     step: CheckpointStep = None
     fresh: str | None = None
 
-    def load(self, shapes: Any, model: Any, class_names: Sequence[str] | None = None) -> LoadedWeights:
+    def load(self, shapes: Any, model: Any, artefacts: Mapping[str, str] | None = None) -> LoadedWeights:
         """Load the arrays of a new state; nothing without a path.
 
         A head that is loaded is brought into the order of the data's classes, by their names.
@@ -68,20 +72,23 @@ class InitFrom:
         Args:
             shapes: the state, as `jax.ShapeDtypeStruct`s.
             model: of the state.
-            class_names: of the data, by index; None where they have no classes.
+            artefacts: file name -> text, what the data of the new run keep with it: the names of their classes and
+                their tokenizer, where they have them.
 
         Raises:
-            BadInput: nothing to read, a pattern that is not a regular expression, arrays that do not fit, or a head for
-                other classes.
+            BadInput: nothing to read, a pattern that is not a regular expression, arrays that do not fit, a head for
+                other classes, or an embedding of another vocabulary.
         """
         if self.path is None:
             return LoadedWeights()
+        artefacts = artefacts or {}
         source = read_source(self.path, self.step)
         adapted = hasattr(model, "merged")  # then the weights that its adapters change are loaded
         inside = jax.eval_shape(model.merged, {"params": shapes.params, **shapes.variables}) if adapted else None
         wanted = by_path(shapes) if inside is None else pretrained.leaves_by_path(inside)
         taken = self._taken(source, wanted, model.base if adapted else model)
-        taken, lines = match_classes(taken, source.class_names, class_names, self.path)
+        check_tokenizer(taken, source.tokenizer, artefacts.get(TOKENIZER), self.path)
+        taken, lines = match_classes(taken, source.class_names, parse_class_names(artefacts.get(CLASSES)), self.path)
         if adapted:
             taken = pretrained.leaves_by_path(model.derive(pretrained.tree_from_leaves(taken)))
         lineage = {"path": self.path, "step": self.step, "sha256": source.digest()}
@@ -134,6 +141,7 @@ class Source(NamedTuple):
         leaves: by path.
         class_names: of their head, by index; None where nothing names them.
         model: that a folder in Hugging Face's layout describes; None elsewhere.
+        tokenizer: of the text that they were trained on; None where nothing holds one.
         passed_over: what was not read, for a reader.
     """
 
@@ -141,6 +149,7 @@ class Source(NamedTuple):
     leaves: Leaves
     class_names: tuple[str, ...] | None
     model: Any = None
+    tokenizer: Tokenizer | None = None
     passed_over: tuple[str, ...] = ()
 
     def log_lines(self) -> list[str]:
@@ -163,9 +172,32 @@ def read_source(path: str, step: CheckpointStep = None) -> Source:
     """Read weights and the names of their classes; see `read_leaves`."""
     if is_pretrained(path):
         model, leaves = pretrained.load_pretrained(path)
-        return Source(path, leaves, pretrained.head_names(path), model, Tensors(path).log_lines)
-    leaves = read_leaves(path, step)
-    return Source(path, leaves, RunDirectory(path).class_names())
+        return Source(path, leaves, pretrained.head_names(path), model, None, Tensors(path).log_lines)
+    leaves, run = read_leaves(path, step), RunDirectory(path)
+    tokenizer = load_tokenizer(run.artefact(TOKENIZER)) if (run.path / TOKENIZER).is_file() else None
+    return Source(path, leaves, run.class_names(), tokenizer=tokenizer)
+
+
+def check_tokenizer(leaves: Leaves, theirs: Tokenizer | None, ours: str | None, path: str) -> None:
+    """Check that an embedding of tokens among loaded leaves was trained with the vocabulary of the data.
+
+    Args:
+        leaves: by path.
+        theirs: the tokenizer of the weights; None where nothing holds one.
+        ours: the tokenizer of the data, as `Tokenizer.to_json` wrote it; None where they have none.
+        path: of the weights, for messages.
+
+    Raises:
+        BadInput: an id is another piece of text in each.
+    """
+    if theirs is None or ours is None or not any(EMBEDDING.search(name) for name in leaves):
+        return
+    difference = first_difference(theirs, load_tokenizer(ours))
+    if difference is not None:
+        raise BadInput(
+            f"{path} was trained with another tokenizer, {difference}: give the data its {TOKENIZER} (BPE and "
+            "Pretrained have a path for it), or initialise a new embedding with --init.fresh '(^|/)embed/'"
+        )
 
 
 def match_classes(

@@ -66,7 +66,7 @@ def range_test(build: Build, config: Any, updates: int = 100, low: float = 1e-6,
     if not hasattr(getattr(shapes, "opt_state", None), "hyperparams"):
         raise BadInput("this experiment has no single optimizer, so no single learning rate to test")
     state = initialise(experiment, place, run.seeds)
-    arrays = experiment.init_from.load(shapes, config.model, experiment.class_names()).arrays
+    arrays = experiment.init_from.load(shapes, config.model, experiment.artefacts).arrays
     state = load_into(state, arrays) if arrays else state
     step, points = place.compile(experiment.step), list[RatePoint]()
     for index, batch in enumerate(batches(experiment.train_data, 0, updates, put=place.put, workers=run.workers)):

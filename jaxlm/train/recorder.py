@@ -93,7 +93,7 @@ class Recorder:
 
     def load(self) -> LoadedWeights:
         """Load what the run takes from elsewhere, see `InitFrom.load`."""
-        return self.experiment.init_from.load(self.shapes(), self.config.model, self.experiment.class_names())
+        return self.experiment.init_from.load(self.shapes(), self.config.model, self.experiment.artefacts)
 
     def begin(self, loaded: LoadedWeights) -> tuple[Any, int]:
         """Restore the newest checkpoint or initialise, and open the records at that update.

@@ -16,7 +16,7 @@ from jaxlm.hub.fetch import fetch_folder
 from jaxlm.hub.transfer import unrolled
 from jaxlm.hub.whisper import companions, feature_options, generation_options
 from jaxlm.runs.checkpoint import CheckpointStep
-from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.directory import TOKENIZER, RunDirectory
 from jaxlm.runs.load import load_module
 from jaxlm.runs.serialise import config_source
 from jaxlm.runs.settings import Run
@@ -26,7 +26,7 @@ from jaxlm.train.config import Config, load_config, override
 from jaxlm.train.init_from import InitFrom
 
 FINE_TUNE = "fine_tune.py"  # the config of a run that was imported, beside it
-TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 def import_run(words: argparse.Namespace, rest: list[str]) -> int:

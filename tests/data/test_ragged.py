@@ -53,6 +53,20 @@ def test_at_most_one_batch_for_each_width_holds_rows_that_need_less(sizes, batch
 
 
 @settings(max_examples=25)
+@given(sizes_of_rows, some.integers(1, 4), some.integers(0, 200), some.integers(0, 3))
+def test_batches_by_places_hold_every_row_once_and_as_many_as_fit(sizes, batch, places, epoch):
+    data = Bucketed(rows(sizes), batch, (2, 5, 10, 20), seed=1, places=places)
+    batches = [data[epoch * len(data) + place] for place in range(len(data))]
+    assert sorted(found for one in batches for found in numbers(one)) == sorted(enumerate(sizes))
+    for one in batches:
+        count, width = one["tokens"].shape
+        assert count % batch == 0
+        assert count == batch or count * width <= places
+        assert (count + batch) * width > places
+    assert sum(len(list(numbers(one))) < len(one["tokens"]) for one in batches) <= 1  # only the last one is padded
+
+
+@settings(max_examples=25)
 @given(sizes_of_rows, some.integers(1, 9))
 def test_in_evaluation_every_row_has_the_narrowest_width_that_holds_it(sizes, batch):
     widths = (2, 5, 10, 20)
@@ -105,6 +119,7 @@ def test_fingerprints_tell_all_that_shapes_batches():
         Bucketed(source, 3, (4,)),
         Bucketed(source, 2, (3, 4)),
         Bucketed(rows([1, 3, 2]), 2, (4,)),
+        Bucketed(source, 2, (4,), places=16),
     ]
     assert len({data.fingerprint() for data in variants}) == len(variants)
     assert Bucketed(rows([1, 2, 3]), 2, (4,)).fingerprint() == variants[0].fingerprint()

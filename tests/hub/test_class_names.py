@@ -17,7 +17,7 @@ from jaxlm.models.heads import Classifier, TokenClassifier
 from jaxlm.models.resnet import ResNet
 from jaxlm.models.vit import ViT
 from jaxlm.predict.texts import read_class_names
-from jaxlm.runs.directory import RunDirectory, parse_class_names
+from jaxlm.runs.directory import CLASSES, RunDirectory, parse_class_names
 from jaxlm.train.init_from import InitFrom, match_classes, read_source
 from test_hub_verbs import command
 from whole_path import ROOT
@@ -48,7 +48,8 @@ def load(init, model, example, names):
     def state(key):
         return steps.init(model, optim.SGD()(1), example, key)
 
-    return init.load(jax.eval_shape(state, jax.random.key(0)), model, names)
+    kept = {} if names is None else {CLASSES: json.dumps({"names": names})}
+    return init.load(jax.eval_shape(state, jax.random.key(0)), model, kept)
 
 
 def logits(model, example, loaded):

@@ -138,3 +138,21 @@ def test_parameters_have_plain_names(variables):
         "value": {"kernel": (10, 6)},
         "first": {"kernel": (10, 5), "bias": (5,)},
     }
+
+
+def test_the_alignment_is_the_share_of_each_source_token_in_what_a_step_reads(variables):
+    tokens, segments = padded(SOURCES, 5)
+    cache = MODEL.apply(variables, tokens, 99, segments=segments, method="init_cache")
+    shares = MODEL.apply(variables, TARGETS, cache=cache, method="alignment")
+    assert shares.shape == (3, 7, 5)
+    np.testing.assert_allclose(shares.sum(-1), 1, rtol=1e-6)
+    assert (np.asarray(shares)[np.broadcast_to(segments[:, None] == 0, shares.shape)] == 0).all()
+
+    def first_logits(values_BSD):
+        changed = cache._replace(source=cache.source._replace(values_BSD=values_BSD))
+        return MODEL.apply(variables, TARGETS[:, :1], cache=changed, method="decode")[0].sum((0, 1, 2))
+
+    gradient = jax.grad(first_logits)(cache.source.values_BSD)  # of a weighted sum: proportional to the weights
+    for row in range(3):
+        of_token = np.asarray(gradient[row] @ gradient[row, 0])
+        np.testing.assert_allclose(of_token / of_token.sum(), shares[row, 0], rtol=1e-4, atol=1e-6)

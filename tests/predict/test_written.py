@@ -15,6 +15,7 @@ from jaxlm.data.tokenizers.specs import Subwords
 from jaxlm.decode.seq2seq import BeamSearch
 from jaxlm.errors import BadInput
 from jaxlm.metrics.text import translation_scores
+from jaxlm.models.lstm_text_to_text import LSTMTextToText
 from jaxlm.models.transformer import Transformer
 from jaxlm.optim import Adam
 from jaxlm.parallel import local
@@ -103,9 +104,11 @@ def test_names_of_sentinels_are_sentinels_where_that_is_asked_for():
         assert tokenizer.token("<extra_id_1>") not in next(plain([text])).rows[0]["tokens"]
 
 
-def test_the_preview_has_texts_and_a_picture_of_the_attention_of_each(case, tmp_path):
-    data, _, variables = case
-    config = Config(MODEL, data, Adam(), decode=BeamSearch(beams=2, ratio=0.2, extra=8))
+@pytest.mark.parametrize("model", [MODEL, LSTMTextToText(vocab=MODEL.vocab, width=8)], ids=["transformer", "LSTM"])
+def test_the_preview_has_texts_and_a_picture_of_the_attention_of_each(case, model):
+    data = case[0]
+    variables = jax.tree.map(lambda x: 2 * x, jax.jit(model.init)(jax.random.key(0), *data.example()))
+    config = Config(model, data, Adam(), decode=BeamSearch(beams=2, ratio=0.2, extra=8))
     state = steps.new_state(variables["params"], optax.sgd(0.1), jax.random.key(0))
     outputs = written_scores(config, translation_scores).outputs
     files = dict(written_preview(config, outputs, local())(state))

@@ -47,7 +47,9 @@ class Pairs:
     its loss.
 
     Attributes:
-        batch: pairs in a training batch.
+        batch: pairs in a training batch; with `tokens`, of which a batch has a multiple.
+        tokens: places for tokens of sources in a training batch, at most: batches of short pairs have more of them.
+            None: every batch has `batch` pairs.
         eval_batch: pairs in an evaluation batch; None: as in training.
         widths: S of the batches, ascending (see `Bucketed`).
         target_widths: T of the batches, one for each of `widths`, such as for summaries; none: as the sources.
@@ -60,6 +62,7 @@ class Pairs:
     """
 
     batch: int = 64
+    tokens: int | None = None
     eval_batch: int | None = None
     widths: tuple[int, ...] = (16, 32, 64, 128)
     target_widths: tuple[int, ...] = ()
@@ -84,13 +87,15 @@ class Pairs:
         """
         self.check_widths()
         source, target = self.width_pairs[-1]
-        spec = dataclasses.replace(self, batch=1, eval_batch=None, widths=(source,), target_widths=(target,))
+        spec = dataclasses.replace(
+            self, batch=1, tokens=None, eval_batch=None, widths=(source,), target_widths=(target,)
+        )
         return _load(spec, self.signature())
 
     def train(self, seed: int = 0, noise: int | None = None) -> Bucketed:
         """Return the training batches."""
         rows = self.loaded().train.rows.with_widths(self.width_pairs)
-        return Bucketed(rows, self.batch, self.widths, seed, noise)
+        return Bucketed(rows, self.batch, self.widths, seed, noise, places=self.tokens)
 
     def eval(self) -> Bucketed:
         """Return the evaluation batches: every pair exactly once."""
@@ -121,7 +126,7 @@ class Pairs:
 
     def throughput(self) -> tuple[int, str]:
         """Return what one training batch counts as."""
-        return self.batch, "pairs"
+        return (self.batch, "pairs") if self.tokens is None else (self.tokens, "source tokens")
 
     def check(self, model: object, repeat: int = 1) -> None:
         """Raise BadInput where the data cannot be read or do not fit a model.
@@ -139,8 +144,13 @@ class Pairs:
         return tuple(zip(self.widths, self.target_widths or self.widths, strict=True))
 
     def check_widths(self, repeat: int = 1) -> None:
-        """Raise BadInput unless the widths of both sides ascend, target widths with repetitions."""
+        """Raise BadInput unless the widths of both sides ascend, target widths with repetitions, and a batch fits."""
         check_widths(self.widths, repeat)
+        if self.tokens is not None and self.tokens < self.batch * self.widths[-1]:
+            raise BadInput(
+                f"data.tokens is {self.tokens}, and {self.batch} pairs of {self.widths[-1]} tokens are more: raise it, "
+                "or lower data.batch"
+            )
         targets = self.target_widths or self.widths
         if len(targets) != len(self.widths) or list(targets) != sorted(targets) or targets[0] < 1:
             raise BadInput(
