@@ -200,7 +200,7 @@ class Bucketed:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over the rows and all that shapes the batches."""
-        apart = () if self.noise in (None, self.seed) else (self.noise,)
+        apart: tuple[object, ...] = () if self.noise in (None, self.seed) else (self.noise,)
         apart += () if self.places is None else ("places", self.places)
         return json_sha256("bucketed", self.source.fingerprint(), self.batch, self.widths, self.seed, *apart)
 
