@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxlm.errors import BadInput, one_line
 from jaxlm.parallel import Placement, Rules
 from jaxlm.runs.directory import CLASSES, parse_class_names
 from jaxlm.runs.settings import COMPOSED, Run
-from jaxlm.steps import StepFn
+from jaxlm.steps import StepFn, compute
 from jaxlm.train.evaluate import Evaluation
 from jaxlm.train.init_from import InitFrom
 
@@ -98,12 +99,34 @@ def check_evaluations(experiment: Experiment, run: Run) -> None:
     if chosen is None and (run.patience is not None or run.metric != Run().metric):
         known = ", ".join(f"{name}/..." for name in experiment.evaluations) or "none, since it has no evaluation"
         raise BadInput(f"run.metric {run.metric} is of no evaluation of this experiment: choose one of {known}")
+    if chosen is not None and run.metric != Run().metric:
+        known = metric_names(experiment, run.metric.partition("/")[0])
+        if known and run.metric not in known:
+            raise BadInput(f"no evaluation reports run.metric {run.metric}: choose one of {', '.join(sorted(known))}")
     every = None if chosen is None else chosen.every
     if run.patience is not None and every is not None and (not every or every % run.save_every):
         raise BadInput(
             f"run.patience keeps the best checkpoint by {run.metric}, which is measured every {every} updates: make "
             f"that a multiple of run.save_every {run.save_every} and not 0, or choose another run.metric"
         )
+
+
+def metric_names(experiment: Experiment, name: str) -> tuple[str, ...]:
+    """Return what an evaluation will report, such as ("eval/loss",), without running it.
+
+    None are known before the first evaluation where the host scores, or where a metric has no value without examples.
+    """
+    evaluation = experiment.evaluations[name]
+    if evaluation.score is not None:
+        return ()
+    data = evaluation.data.with_keys() if hasattr(evaluation.data, "with_keys") else evaluation.data
+    state = jax.eval_shape(experiment.init, jax.random.key(0))
+    sums = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(evaluation.outputs, state, dict(data[0])))
+    try:
+        with np.errstate(all="ignore"):
+            return tuple(compute(sums, f"{name}/"))
+    except ArithmeticError:
+        return ()
 
 
 def check_shapes(experiment: Experiment, run: Run, place: Placement) -> None:

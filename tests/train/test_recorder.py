@@ -1,5 +1,6 @@
 """What a run keeps: evaluations at intervals of their own, the best by any metric, previews, and how it ended."""
 
+import dataclasses
 import os
 import signal
 
@@ -116,6 +117,7 @@ def test_patience_follows_the_chosen_metric(tmp_path):
             "run.patience keeps the best checkpoint by third/updates, which is measured every 3 updates: make that a "
             "multiple of run.save_every 2",
         ),
+        ({"metric": "eval/accuracy"}, "no evaluation reports run.metric eval/accuracy: choose one of eval/loss"),
         ({"metric": "last/rest", "patience": 2}, "run.patience [^\n]* measured every 0 updates"),
     ],
 )
@@ -126,15 +128,17 @@ def test_a_metric_that_cannot_be_chosen_is_refused_before_anything_is_written(op
 
 
 @pytest.mark.parametrize(("every", "step"), [(2, 2), (0, 6)])
-def test_a_metric_that_its_evaluation_does_not_report_is_refused_with_those_it_does(every, step, tmp_path):
-    with pytest.raises(
-        BadInput, match="^no evaluation reports run.metric eval/accuracy: choose one of [^\n]*eval/loss"
-    ):
-        train(SEVERAL, config(metric="eval/accuracy", eval_every=every), tmp_path)
+def test_a_metric_that_a_score_on_the_host_does_not_report_is_refused_with_those_it_does(every, step, tmp_path):
+    def scored(config, place):
+        found = several(config, place)
+        return {"last": dataclasses.replace(found["last"], every=every)}
+
+    with pytest.raises(BadInput, match="^no evaluation reports run.metric last/accuracy: choose one of last/rest$"):
+        train(builder(evaluations=scored), config(metric="last/accuracy"), tmp_path)
     assert records(tmp_path)[-1]["step"] == step
     if step == 6:  # found out at the end, and nothing of the training is lost
         assert Checkpoints(tmp_path / "checkpoints").steps()[-1] == 6
-        assert train(SEVERAL, config(eval_every=0), tmp_path).ended == "finished"
+        assert train(builder(evaluations=scored), config(metric="last/rest"), tmp_path).ended == "finished"
 
 
 @pytest.mark.parametrize("name", ["train", "time", "a/b"])
