@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxlm.data.tokenizers.compare import first_difference
+from jaxlm.data.tokenizers.compare import vocabulary_difference
 from jaxlm.data.tokenizers.protocol import Tokenizer
 from jaxlm.data.tokenizers.specs import load_tokenizer
 from jaxlm.errors import BadInput
@@ -192,7 +192,7 @@ def check_tokenizer(leaves: Leaves, theirs: Tokenizer | None, ours: str | None, 
     """
     if theirs is None or ours is None or not any(EMBEDDING.search(name) for name in leaves):
         return
-    difference = first_difference(theirs, load_tokenizer(ours))
+    difference = vocabulary_difference(theirs, load_tokenizer(ours))
     if difference is not None:
         raise BadInput(
             f"{path} was trained with another tokenizer, {difference}: give the data its {TOKENIZER} (BPE and "

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxlm.data.tokenizers.compare import first_difference
+from jaxlm.data.tokenizers.compare import vocabulary_difference
 from jaxlm.data.tokenizers.plain import CharacterTokenizer, WordTokenizer
 from jaxlm.data.tokenizers.specs import Subwords
 from shrunk_texts import text_words
@@ -46,9 +46,9 @@ def test_another_vocabulary_is_refused_and_a_new_embedding_is_not(tmp_path, monk
     ],
 )
 def test_the_first_token_that_differs_is_named(one, other, difference):
-    assert first_difference(one, other) == difference
+    assert vocabulary_difference(one, other) == difference
 
 
 def test_subwords_of_other_texts_differ():
     one, other = (Subwords(300).build([text] * 9) for text in ("one two three four", "five six seven eight"))
-    assert "there and" in first_difference(one, other)
+    assert "there and" in vocabulary_difference(one, other)

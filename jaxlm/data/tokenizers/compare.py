@@ -3,7 +3,7 @@
 from jaxlm.data.tokenizers.protocol import Tokenizer
 
 
-def first_difference(one: Tokenizer, other: Tokenizer) -> str | None:
+def vocabulary_difference(one: Tokenizer, other: Tokenizer) -> str | None:
     """Say where two vocabularies differ, or return None where every id that both have is the same piece of text.
 
     Weights of an embedding belong to a vocabulary, so they can be taken over where this is None, even if the two
