@@ -4,6 +4,7 @@
 """
 
 from jaxlm.data.tables import RegressionTable
+from jaxlm.data.tables.neighbours import Neighbours
 from jaxlm.losses import Regression
 from jaxlm.models.table_mlp import TableMLP
 from jaxlm.nn.feature_tokens import FeatureTokens
@@ -21,6 +22,10 @@ config = Config(
         target="median_house_value",
         scale="quantile",
         scale_target="log",
+        neighbours=(
+            Neighbours(columns=("longitude", "latitude")),
+            Neighbours(columns=("longitude", "latitude", "median_income"), weights=(10.0, 10.0, 1.0)),
+        ),
         batch=256,
         eval_batch=512,
     ),

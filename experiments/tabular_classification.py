@@ -8,7 +8,7 @@ from jaxlm.losses import TABLE
 from jaxlm.parallel import Placement
 from jaxlm.predict import Predictor, forward
 from jaxlm.predict.predictor import in_evaluation
-from jaxlm.predict.rows import class_ranking, row_predictor
+from jaxlm.predict.tables.rows import class_ranking, row_predictor
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import LossFn, transforms
 from jaxlm.train import Config, Evaluation, Experiment, main

@@ -6,7 +6,7 @@ python experiments/tabular_regression.py configs/mlp_housing.py --data.train-fil
 from jaxlm.losses import TABLE
 from jaxlm.parallel import Placement
 from jaxlm.predict import Predictor, forward
-from jaxlm.predict.rows import row_predictor
+from jaxlm.predict.tables.rows import row_predictor
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import LossFn, transforms
 from jaxlm.train import Config, Experiment, main

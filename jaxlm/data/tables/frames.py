@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxlm.data.readers.records import read_json_lines, read_table_text
-from jaxlm.data.readers.text import BLANK, read_text
+from jaxlm.data.readers.text import BLANK, read_text, to_lines
 from jaxlm.errors import BadInput
 
 
@@ -46,6 +46,15 @@ def read_frame(path: Path, columns: Sequence[str] = (), skip: int = 0, markers: 
         raise BadInput(f"{path} has no rows: add some")
     cells = {str(name): to_cells(frame[name], f"{path}: {name!r}", markers) for name in frame.columns}
     return pandas.DataFrame(cells, index=frame.index, dtype=object)  # as texts pandas would turn None into NaN
+
+
+def has_header(path: Path, skip: int, names: Sequence[str]) -> bool:
+    """Return whether the first line of a text file after `skip` others names all of these columns."""
+    if path.suffix in (".parquet", ".jsonl"):
+        return True
+    lines = to_lines(read_text(path))[skip : skip + 1]
+    cells = lines[0].split("\t" if path.suffix == ".tsv" else ",") if lines else []
+    return set(names) <= {cell.strip(BLANK + '"') for cell in cells}
 
 
 def _check_full(path: Path, lines: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> None:

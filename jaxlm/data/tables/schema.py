@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxlm.data.tables.columns import CategoryColumn, Column, DateColumn, NumberColumn, Scale, fit_column
+from jaxlm.data.tables.neighbours import NeighbourColumn, Neighbours, fit_neighbours
 from jaxlm.data.tables.targets import ClassTarget, NumberTarget
 from jaxlm.errors import BadInput
 
@@ -43,17 +44,20 @@ class Schema:
         target: what it is asked for.
         markers: cells that mean that there is no value.
         constant: columns that were left out, as they are the same in all training rows.
+        neighbours: what is looked up of the nearest training rows.
     """
 
     columns: tuple[Column, ...]
     target: NumberTarget | ClassTarget
     markers: tuple[str, ...] = ("",)
     constant: tuple[str, ...] = ()
+    neighbours: tuple[NeighbourColumn, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the names of the columns that a model reads."""
-        return tuple(column.name for column in self.columns)
+        """Return the names of the columns that must be there."""
+        near = (number.name for column in self.neighbours for number in column.numbers)
+        return tuple(dict.fromkeys((*(column.name for column in self.columns), *near)))
 
     @property
     def categories(self) -> tuple[CategoryColumn, ...]:
@@ -65,21 +69,7 @@ class Schema:
         """Return how many numbers all categories have together."""
         return sum(column.size for column in self.categories)
 
-    def places(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return for each column the array that it is in ("numbers" or "categories") and its entries there."""
-        found: dict[str, tuple[str, tuple[int, ...]]] = {}
-        numbers = categories = 0
-        for column in self.columns:
-            if isinstance(column, CategoryColumn):
-                found[column.name] = ("categories", (categories,))
-                categories += 1
-            else:
-                width = len(column.entries())
-                found[column.name] = ("numbers", tuple(range(numbers, numbers + width)))
-                numbers += width
-        return found
-
-    def encode(self, cells: Mapping[str, np.ndarray], places: Sequence[str]) -> Encoded:
+    def encode(self, cells: Mapping[str, np.ndarray], places: Sequence[str], *, own: bool = False) -> Encoded:
         """Encode rows.
 
         A category is its number in its column plus the sizes of all columns of categories before, so that all of them
@@ -88,6 +78,7 @@ class Schema:
         Args:
             cells: column -> texts and Nones [R]; others than the schema's are not read.
             places: of the rows, for a message.
+            own: whether these are the rows that the schema was fitted on, in their order.
 
         Raises:
             BadInput: a cell that is not of the kind of its column; names row and column.
@@ -104,6 +95,7 @@ class Schema:
             else:
                 numbers.append(found.values)
                 filled[column.name] = found.flagged
+        numbers += [column.encode(cells, places, own) for column in self.neighbours]
         arrays = {"numbers": np.concatenate(numbers, 1).astype(np.float32)}
         if categories:
             arrays["categories"] = np.stack(categories, 1)
@@ -113,7 +105,8 @@ class Schema:
         """Return the schema as JSON; floats are written so that they are read again to the bit."""
         columns = [{"kind": _kind(KINDS, column)} | dataclasses.asdict(column) for column in self.columns]
         target = {"kind": _kind(TARGETS, self.target)} | dataclasses.asdict(self.target)
-        rest = {"markers": self.markers, "constant": self.constant}
+        near = [dataclasses.asdict(column) for column in self.neighbours]
+        rest = {"markers": self.markers, "constant": self.constant, "neighbours": near}
         return json.dumps({"columns": columns, "target": target} | rest, indent=1) + "\n"
 
 
@@ -129,18 +122,28 @@ def parse_schema(text: str, place: str) -> Schema:
     """
     try:
         found = json.loads(text)
-        columns = tuple(_from_dict(KINDS, one) for one in found["columns"])
-        target = _from_dict(TARGETS, found["target"])
-        return Schema(columns, target, tuple(found["markers"]), tuple(found["constant"]))
+        columns = tuple(_from_dict(KINDS[one.pop("kind")], one) for one in found["columns"])
+        target = found["target"]
+        near = tuple(_from_dict(NeighbourColumn, one) for one in found["neighbours"])
+        target = _from_dict(TARGETS[target.pop("kind")], target)
+        return Schema(columns, target, tuple(found["markers"]), tuple(found["constant"]), near)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise BadInput(f"{place} is damaged: copy it from a run on the same data") from None
 
 
-def _from_dict(kinds: Mapping[str, type], found: Mapping[str, Any]) -> Any:
-    values = {name: tuple(x) if isinstance(x, list) else x for name, x in found.items() if name != "kind"}
-    if "days" in values:
-        values["days"] = _from_dict({"days": NumberColumn}, {"kind": "days", **values["days"]})
-    return kinds[found["kind"]](**values)
+def _from_dict(kind: type, found: Mapping[str, Any]) -> Any:
+    values = {name: _frozen(value) for name, value in found.items()}
+    if kind is DateColumn:
+        values["days"] = NumberColumn(**values["days"])
+    if kind is NeighbourColumn:
+        values["numbers"] = tuple(NumberColumn(**one) for one in values["numbers"])
+    return kind(**values)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _frozen(item) for name, item in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def fit_schema(
@@ -149,6 +152,7 @@ def fit_schema(
     target: NumberTarget | ClassTarget,
     *,
     scale: Scale,
+    neighbours: Sequence[Neighbours] = (),
     drop: Sequence[str] = (),
     categories: Sequence[str] = (),
     markers: Sequence[str] = ("",),
@@ -161,6 +165,7 @@ def fit_schema(
         places: of the rows, for a message.
         target: what a model is asked for; its column is not one that it reads.
         scale: see `fit_number`.
+        neighbours: what to look up of the nearest rows; for a target that is a number.
         drop: columns to leave out.
         categories: columns of categories whose cells look like something else.
         markers: cells that mean that there is no value.
@@ -175,4 +180,8 @@ def fit_schema(
     if not columns:
         raise BadInput(f"the table has no column beside {target.name!r} that differs between rows: give one")
     constant = tuple(name for name, column in fitted.items() if column is None)
-    return Schema(columns, target, tuple(markers), constant)
+    near = ()
+    if neighbours and isinstance(target, NumberTarget):
+        learnt = target.encode(cells[target.name], places)["target"].astype(np.float64)
+        near = tuple(fit_neighbours(spec, cells, places, learnt) for spec in neighbours)
+    return Schema(columns, target, tuple(markers), constant, near)

@@ -21,6 +21,7 @@ from jaxlm.data.order import Shuffled
 from jaxlm.data.protocol import summary_line
 from jaxlm.data.tables.columns import Scale
 from jaxlm.data.tables.frames import read_frame, require_columns
+from jaxlm.data.tables.neighbours import Neighbours
 from jaxlm.data.tables.schema import COLUMNS, Schema, fit_schema
 from jaxlm.data.tables.targets import (
     ClassTarget,
@@ -39,10 +40,14 @@ class TablePart:
 
     Attributes:
         arrays: by name, see above.
+        cells: column -> texts and Nones, as they were read.
+        places: of the rows, for a message.
         counts: rows, unknown categories and filled cells, for a line at the start of a run.
     """
 
     arrays: dict[str, np.ndarray]
+    cells: dict[str, np.ndarray]
+    places: Sequence[str]
     counts: dict[str, int]
 
 
@@ -167,7 +172,9 @@ class Table:
         del repeat
         vocab = self.loaded().schema.vocab
         if vocab > (has := getattr(getattr(model, "features", model), "vocab", vocab)):
-            raise BadInput(f"the columns have {vocab} categories and the model {has}: set --model.features.vocab {vocab}")
+            raise BadInput(
+                f"the columns have {vocab} categories and the model {has}: set --model.features.vocab {vocab}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,9 +184,11 @@ class RegressionTable(Table):
     Attributes:
         scale_target: how the target is scaled for the training: "standard", "log" (standard, of its logarithm) or
             "none".
+        neighbours: targets of the nearest training rows that are looked up for each row.
     """
 
     scale_target: TargetScale = "standard"
+    neighbours: tuple[Neighbours, ...] = ()
 
     def fit_target(self, cells: np.ndarray, places: Sequence[str]) -> NumberTarget:
         """Fit the scaling of the target on the training rows."""
@@ -276,18 +285,22 @@ def _load(spec: Table, signature: Hashable) -> LoadedTable:
         places,
         spec.fit_target(cells[spec.target], places),
         scale=spec.scale,
+        neighbours=getattr(spec, "neighbours", ()),
         drop=spec.drop,
         categories=spec.categories,
         markers=("", *spec.missing),
         **limits,
     )
     require_columns(frames[-1][0], frames[-1][1], schema.names)
-    return LoadedTable(_part(schema, cells, places), _part(schema, held_out, held_places), schema)
+    train, evaluation = _part(schema, cells, places, own=True), _part(schema, held_out, held_places, own=False)
+    return LoadedTable(train, evaluation, schema)
 
 
-def _part(schema: Schema, cells: dict[str, np.ndarray], places: Sequence[str]) -> TablePart:
-    found = schema.encode(cells, places)
+def _part(schema: Schema, cells: dict[str, np.ndarray], places: Sequence[str], *, own: bool) -> TablePart:
+    found = schema.encode(cells, places, own=own)
     counts = {"rows": len(places)}
-    counts |= {f"unknown or rare categories of {name!r}": int(rows.sum()) for name, rows in found.unknown.items() if rows.any()}
-    counts |= {f"missing cells of {name!r} filled in": int(rows.sum()) for name, rows in found.filled.items() if rows.any()}
-    return TablePart(found.arrays | schema.target.encode(cells[schema.target.name], places), counts)
+    texts = {"unknown or rare categories of {!r}": found.unknown, "missing cells of {!r} filled in": found.filled}
+    for text, flagged in texts.items():
+        counts |= {text.format(name): int(rows.sum()) for name, rows in flagged.items() if rows.any()}
+    targets = schema.target.encode(cells[schema.target.name], places)
+    return TablePart(found.arrays | targets, cells, places, counts)

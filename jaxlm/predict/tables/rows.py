@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from jaxlm.data.tables.frames import read_frame, require_columns, to_cell
+from jaxlm.data.tables.frames import has_header, read_frame, require_columns, to_cell
 from jaxlm.data.tables.schema import COLUMNS, Schema, parse_schema
 from jaxlm.data.tables.targets import NumberTarget
 from jaxlm.data.protocol import Batch
@@ -47,13 +47,15 @@ class EncodeRows:
 
     Attributes:
         schema: of the run.
-        columns: names of the columns of a text file whose first line has none.
+        header: names of the columns of a text file whose first line has none.
         skip_rows: lines to leave out at its beginning.
     """
 
     schema: Schema
-    columns_of_file: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
     skip_rows: int = 0
+
+    options: ClassVar[tuple[str, ...]] = ("skip_rows",)
 
     def __call__(self, inputs: Iterable[Any]) -> Iterator[Prepared | BadInput]:
         """Yield the row of each input, or why there is none."""
@@ -93,13 +95,18 @@ class EncodeRows:
     def read_file(self, path: Path) -> tuple[list[tuple[str, dict[str, Any]]], tuple[str, ...]]:
         """Read the rows of a .csv, .tsv, .jsonl or .parquet file.
 
+        A text file of a run whose own files have no names of columns may have some in its first line.
+
         Returns:
             For each row its place and its cells by column, and the columns that are not read.
 
         Raises:
             BadInput: the file cannot be read, or has not all columns; names it.
         """
-        frame = read_frame(path, self.columns_of_file, self.skip_rows, self.schema.markers)
+        if self.skip_rows < 0:
+            raise BadInput(f"skip_rows is {self.skip_rows}: give 0 or more")
+        header = () if has_header(path, self.skip_rows, self.schema.names) else self.header
+        frame = read_frame(path, header, self.skip_rows, self.schema.markers)
         require_columns(path, frame, self.schema.names)
         cells = frame[list(self.schema.names)].to_numpy()
         rows = [dict(zip(self.schema.names, row, strict=True)) for row in cells]
@@ -170,7 +177,7 @@ def row_predictor(logits: LossFn, config: Any, run: RunDirectory) -> Predictor:
         run: whose columns.json (and classes.json) is read.
     """
     schema, data = read_schema(run), config.data
-    preprocess = EncodeRows(schema, data.columns, data.eval_skip_rows)
+    preprocess = EncodeRows(schema, data.columns)
     row = schema.encode({name: np.full(1, None) for name in schema.names}, ["no row"]).arrays
     example = zeros({name: x[0] for name, x in row.items()}, data.eval_batch or data.batch)
     if isinstance(schema.target, NumberTarget):
