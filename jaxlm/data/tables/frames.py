@@ -27,7 +27,7 @@ def read_frame(path: Path, columns: Sequence[str] = (), skip: int = 0, markers: 
         markers: cells that mean that there is no value.
 
     Returns:
-        A pandas frame of cells. Its index has the lines of a text, from 1, or the rows of a Parquet file, from 0.
+        A pandas frame of cells. Its index says where each row is: "line 2" of a text, "row 0" of a Parquet file.
 
     Raises:
         BadInput: the file cannot be read, has no rows, or a row has too few or too many cells; names file and line.
@@ -41,7 +41,7 @@ def read_frame(path: Path, columns: Sequence[str] = (), skip: int = 0, markers: 
         found = read_json_lines(path, text) if path.suffix == ".jsonl" else read_table_text(path, text, columns, skip)
         lines, rows = zip(*found, strict=True) if (found := list(found)) else ((), ())
         _check_full(path, lines, rows)
-        frame = pandas.DataFrame(list(rows), index=list(lines), dtype=object)
+        frame = pandas.DataFrame(list(rows), index=[f"line {line}" for line in lines], dtype=object)
     if not len(frame):
         raise BadInput(f"{path} has no rows: add some")
     cells = {str(name): to_cells(frame[name], f"{path}: {name!r}", markers) for name in frame.columns}
@@ -75,11 +75,13 @@ def _read_parquet(path: Path) -> Any:
     if not path.is_file():
         raise BadInput(f"there is no file {path}: correct the name")
     try:
-        return pandas.read_parquet(path).reset_index(drop=True)
+        frame = pandas.read_parquet(path)
     except ImportError:
         raise BadInput("reading Parquet needs pyarrow: pip install 'jaxlm[parquet]'") from None
     except Exception as error:  # pyarrow has errors of its own for every kind of damage
-        raise BadInput(f"{path} is not a Parquet file that pyarrow reads ({type(error).__name__}): write it again") from None
+        reason = type(error).__name__
+        raise BadInput(f"{path} is not a Parquet file that pyarrow reads ({reason}): write it again") from None
+    return frame.set_axis([f"row {number}" for number in range(len(frame))])
 
 
 def to_cells(values: Any, place: str, markers: Sequence[str]) -> np.ndarray:

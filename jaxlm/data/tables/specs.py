@@ -273,7 +273,7 @@ def _load(spec: Table, signature: Hashable) -> LoadedTable:
     frames = spec.frames()
     for path, frame in frames:
         require_columns(path, frame, (spec.target, *spec.drop, *spec.categories))
-    parts = [(frame, [f"{path} line {line}" for line in frame.index]) for path, frame in frames]
+    parts = [(frame, [f"{path} {place}" for place in frame.index]) for path, frame in frames]
     if spec.folds:
         (frame, places), target = parts[0], parts[0][0][spec.target].to_numpy()
         split = table_fold(len(frame), spec.strata(target, places), spec.folds, spec.fold)

@@ -111,7 +111,7 @@ class EncodeRows:
         cells = frame[list(self.schema.names)].to_numpy()
         rows = [dict(zip(self.schema.names, row, strict=True)) for row in cells]
         extra = tuple(str(name) for name in frame.columns if name not in self.schema.names)
-        return [(f"{path} line {line}", row) for line, row in zip(frame.index, rows, strict=True)], extra
+        return [(f"{path} {place}", row) for place, row in zip(frame.index, rows, strict=True)], extra
 
 
 @dataclass(frozen=True)
