@@ -63,7 +63,7 @@ class Regression:
             case "mae":
                 return jnp.abs(outputs_B - targets_B)
             case "huber":
-                return optax.huber_loss(outputs_B, targets_B, self.delta)
+                return optax.huber_loss(outputs_B, targets_B, delta=self.delta)
             case "poisson":
                 return jnp.exp(outputs_B) - targets_B * outputs_B
             case _:

@@ -90,4 +90,4 @@ def shares_of_bins(numbers_BN: jax.Array, bins: int) -> jax.Array:
     1 for a bin below the number, 0 for one above it, and between them in its own.
     """
     below_BN1 = jax.scipy.stats.norm.cdf(numbers_BN)[..., None] * bins
-    return jnp.clip(below_BN1 - jnp.arange(bins, dtype=numbers_BN.dtype), 0, 1)
+    return jnp.clip(below_BN1 - jnp.arange(bins, dtype=numbers_BN.dtype)[None, None], 0, 1)
