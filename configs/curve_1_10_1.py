@@ -6,7 +6,7 @@
 no noise.
 """
 
-from jaxlm.data.tables.curve import Curve
+from jaxlm.data.tables.curve import Parabola
 from jaxlm.losses import Regression
 from jaxlm.models.table_mlp import TableMLP
 from jaxlm.nn.feature_tokens import FeatureTokens
@@ -18,7 +18,7 @@ experiment = "tabular_regression"
 
 config = Config(
     model=TableMLP(features=FeatureTokens(kind="none"), hidden=(10,)),
-    data=Curve(count=300, noise=0.05, scale_target="none", batch=300, eval_batch=300),
+    data=Parabola(count=300, noise=0.05, scale_target="none", batch=300, eval_batch=300),
     loss=Regression(),
     optim=SGD(peak_lr=0.1, schedule="constant"),
     place=PlacementSpec(),

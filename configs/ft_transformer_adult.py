@@ -1,7 +1,9 @@
-r"""The feature tokenizer and transformer tells who earns more than 50,000 dollars a year (Adult, the census income data of UCI).
+r"""The feature tokenizer and transformer tells who earns more than 50,000 dollars a year (Adult, UCI's census data).
 
     python experiments/tabular_classification.py configs/ft_transformer_adult.py --data.train-file adult.data \
         --data.eval-file adult.test
+
+The two files are UCI's, as they are.
 """
 
 from jaxlm.data.tables import ClassTable
@@ -16,7 +18,7 @@ experiment = "tabular_classification"
 
 config = Config(
     model=FTTransformer(
-        features=FeatureTokens(vocab=128, kind="piecewise", width=64, size=48),
+        features=FeatureTokens(vocab=384, kind="piecewise", width=64, size=48),
         classes=2,
         depth=2,
         heads=8,
@@ -46,6 +48,8 @@ config = Config(
         eval_skip_rows=1,
         missing=("?",),
         strip=".",
+        categories=("capital_gain", "capital_loss"),
+        min_count=3,
         scale="quantile",
         batch=256,
         eval_batch=512,

@@ -1,6 +1,6 @@
 """The feature tokenizer and transformer predict the value of houses in California from ten columns.
 
-    python experiments/tabular_regression.py configs/ft_transformer_housing.py --data.train-file california_housing.csv
+python experiments/tabular_regression.py configs/ft_transformer_housing.py --data.train-file california_housing.csv
 """
 
 from jaxlm.data.tables import RegressionTable

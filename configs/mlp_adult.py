@@ -2,6 +2,8 @@ r"""A multi-layer perceptron tells who earns more than 50,000 dollars a year (Ad
 
     python experiments/tabular_classification.py configs/mlp_adult.py --data.train-file adult.data \
         --data.eval-file adult.test
+
+The two files are UCI's, as they are.
 """
 
 from jaxlm.data.tables import ClassTable
@@ -16,7 +18,7 @@ experiment = "tabular_classification"
 
 config = Config(
     model=TableMLP(
-        features=FeatureTokens(vocab=128, kind="piecewise", width=8, size=48),
+        features=FeatureTokens(vocab=384, kind="piecewise", width=8, size=48),
         classes=2,
         hidden=(256, 256),
         dropout=0.3,
@@ -45,6 +47,8 @@ config = Config(
         eval_skip_rows=1,
         missing=("?",),
         strip=".",
+        categories=("capital_gain", "capital_loss"),
+        min_count=3,
         scale="quantile",
         batch=256,
         eval_batch=512,

@@ -1,6 +1,6 @@
 """A multi-layer perceptron predicts the value of houses in California from ten columns.
 
-    python experiments/tabular_regression.py configs/mlp_housing.py --data.train-file california_housing.csv
+python experiments/tabular_regression.py configs/mlp_housing.py --data.train-file california_housing.csv
 """
 
 from jaxlm.data.tables import RegressionTable
@@ -15,7 +15,9 @@ from jaxlm.train import Config, Run
 experiment = "tabular_regression"
 
 config = Config(
-    model=TableMLP(features=FeatureTokens(vocab=8, kind="periodic", width=16, size=32, sigma=0.3), hidden=(384, 384), dropout=0.1),
+    model=TableMLP(
+        features=FeatureTokens(vocab=8, kind="periodic", width=16, size=32, sigma=0.3), hidden=(384, 384), dropout=0.1
+    ),
     data=RegressionTable(
         train_file="california_housing.csv",
         folds=5,

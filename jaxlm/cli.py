@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _predict(verbs: Any) -> None:
     """`predict`."""
-    predict = verbs.add_parser("predict", help="answer for texts, images, questions, chats or tables with a run's model")
+    predict = verbs.add_parser("predict", help="answer for texts, images, questions, chats or rows with a run's model")
     predict.add_argument("run", metavar="RUN", help="a run directory")
     predict.add_argument(
         "inputs", metavar="INPUT", nargs="*", help="texts, or files of images or tables; - is the standard input"

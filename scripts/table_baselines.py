@@ -4,7 +4,7 @@
     python scripts/table_baselines.py configs/mlp_adult.py --train-file adult.data --eval-file adult.test --seeds 5
 
 Rows, folds and columns are those of the config. Targets are not scaled, and what is missing stays missing.
-`--neighbours` gives the trees what the config looks up of the nearest training rows too.
+Without `--as-config`, the trees read every column of numbers as numbers, and nothing of the nearest training rows.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.metrics import log_loss, mean_absolute_error, r2_score, root_mean_squared_error, roc_auc_score
+from sklearn.metrics import log_loss, mean_absolute_error, r2_score, roc_auc_score, root_mean_squared_error
 
 from jaxlm.data.tables import Table
 from jaxlm.data.tables.columns import CategoryColumn, NumberColumn
@@ -73,13 +73,14 @@ def main(words: list[str]) -> int:
     parser.add_argument("config")
     parser.add_argument("--train-file")
     parser.add_argument("--eval-file")
-    parser.add_argument("--neighbours", action="store_true")
+    parser.add_argument("--as-config", action="store_true", help="neighbours and numbers as categories too")
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args(words)
     files = {name: value for name in ("train_file", "eval_file") if (value := getattr(args, name)) is not None}
     data = dataclasses.replace(load_config(args.config).data, **files)
-    if hasattr(data, "neighbours") and not args.neighbours:
-        data = dataclasses.replace(data, neighbours=())
+    if not args.as_config:
+        plain = {"neighbours": ()} if hasattr(data, "neighbours") else {}
+        data = dataclasses.replace(data, categories=(), **plain)
     rows = []
     for fold in range(data.folds or 1):
         for seed in range(args.seeds):

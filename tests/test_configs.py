@@ -187,8 +187,9 @@ def check_predicted(name, run):
     answers = json.loads(json.dumps(jaxlm.load(run)(inputs)))
     assert len(answers) == len(inputs)
     assert all({"samples", "rate", "seconds"} <= answer.keys() for answer in answers if name in VOICES)
-    keys = {"label", "probability", "probabilities"} if name in {**IMAGES, **TEXTS, **INCOMES} else {"entities", "words"}
-    assert all(keys <= answer.keys() for answer in answers if name in {**IMAGES, **TEXTS, **INCOMES, **TAGS})
+    classes = {**IMAGES, **TEXTS, **INCOMES}
+    keys = {"label", "probability", "probabilities"} if name in classes else {"entities", "words"}
+    assert all(keys <= answer.keys() for answer in answers if name in {**classes, **TAGS})
     assert all(isinstance(answer["value"], float) for answer in answers if name in TABLES)
     assert all({"answer", "start", "end", "probability"} <= answer.keys() for answer in answers if name in ASKED)
     assert all(

@@ -22,7 +22,9 @@ TABLE = ("numbers", "categories")
 class Restored(Protocol):
     """The scaling of a target: `restored` undoes it, and `center` is about its mean, in its own units."""
 
-    center: float
+    @property
+    def center(self) -> float:
+        """Return the mean of the target in training."""
 
     def restored(self, x: Any, exp: Callable[[Any], Any] = np.exp) -> Any:
         """Return what a model predicts in the target's own units; `exp` is of the library of `x`."""
@@ -30,12 +32,12 @@ class Restored(Protocol):
 
 @dataclass(frozen=True)
 class Regression:
-    """Spec of the loss of a predicted number o for a target t, as it is scaled for the training:
+    """Spec of the loss of a predicted number o for a target t, which is scaled for the training.
 
         "mse"       (o - t)^2                                     the mean is learnt
         "mae"       |o - t|                                       the median
         "huber"     (o - t)^2 / 2, and delta (|o - t| - delta / 2) where |o - t| > delta (Huber 1964)
-        "poisson"   exp(o) - t o                                  the logarithm of a rate; t is a count that is not scaled
+        "poisson"   exp(o) - t o                                  the logarithm of a rate; t is a count, not scaled
         "quantile"  max(level (t - o), (level - 1) (t - o))       the quantile (Koenker & Bassett 1978)
 
     Attributes:

@@ -41,9 +41,7 @@ class FTTransformer(Module):
     hyperparameters = ("dropout",)
 
     @nn.compact
-    def __call__(
-        self, numbers_BN: jax.Array, categories: jax.Array | None = None, *, train: bool = False
-    ) -> jax.Array:
+    def __call__(self, numbers_BN: jax.Array, categories: jax.Array | None = None, *, train: bool = False) -> jax.Array:
         """Return the outputs.
 
         Args:
@@ -87,4 +85,6 @@ class FTTransformer(Module):
                 f"model.features.width is {self.features.width}: make it a multiple of model.heads, {self.heads}"
             )
         if self.features.kind == "none":
-            raise BadInput("model.features.kind is none: a transformer needs vectors: take linear, periodic or piecewise")
+            raise BadInput(
+                "model.features.kind is none: a transformer needs vectors: take linear, periodic or piecewise"
+            )

@@ -15,7 +15,7 @@ from jaxlm.nn.module import Module
 class TableMLP(Module):
     """Multi-layer perceptron: numbers [B, N] and categories [B, C] to outputs [B, classes].
 
-    Gorishniy et al. 2021 (arXiv:2106.11959), section 3.1. The hidden kernels are drawn from N(0, 2 / fan_in), truncated.
+    Gorishniy et al. 2021 (arXiv:2106.11959), section 3.1. Hidden kernels are drawn from N(0, 2 / fan_in), truncated.
 
     Attributes:
         features: how columns become numbers of a layer.
@@ -32,9 +32,7 @@ class TableMLP(Module):
     hyperparameters = ("dropout",)
 
     @nn.compact
-    def __call__(
-        self, numbers_BN: jax.Array, categories: jax.Array | None = None, *, train: bool = False
-    ) -> jax.Array:
+    def __call__(self, numbers_BN: jax.Array, categories: jax.Array | None = None, *, train: bool = False) -> jax.Array:
         """Return the outputs.
 
         Args:

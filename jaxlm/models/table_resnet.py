@@ -39,9 +39,7 @@ class TableResNet(Module):
     hyperparameters = ("dropout",)
 
     @nn.compact
-    def __call__(
-        self, numbers_BN: jax.Array, categories: jax.Array | None = None, *, train: bool = False
-    ) -> jax.Array:
+    def __call__(self, numbers_BN: jax.Array, categories: jax.Array | None = None, *, train: bool = False) -> jax.Array:
         """Return the outputs.
 
         Args:

@@ -138,7 +138,9 @@ def add_crossval(verbs: Any) -> None:
     )
     crossval.add_argument("experiment", metavar="EXPERIMENT", help=EXPERIMENT)
     crossval.add_argument("config", metavar="CONFIG", help=CONFIG)
-    crossval.add_argument("--folds", type=int, default=5, help="how many folds, by class, by article or of rows (default 5)")
+    crossval.add_argument(
+        "--folds", type=int, default=5, help="how many folds, by class, by article or of rows (default 5)"
+    )
     crossval.add_argument("--metric", default=None, help="the metric to print (default: the config's run.metric)")
     crossval.add_argument("--directory", default=None, help="where to write the runs of the folds (default: in runs/)")
 

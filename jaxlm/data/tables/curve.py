@@ -10,7 +10,7 @@ from jaxlm.errors import BadInput
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve(RegressionTable):
+class Parabola(RegressionTable):
     """Spec: points x, y of y = x^2 - 1/2 on [-1, 1], with noise in training and without in the evaluation.
 
     Attributes:

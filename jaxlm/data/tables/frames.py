@@ -38,10 +38,11 @@ def read_frame(path: Path, columns: Sequence[str] = (), skip: int = 0, markers: 
         frame = _read_parquet(path)
     else:
         text = read_text(path)
-        found = read_json_lines(path, text) if path.suffix == ".jsonl" else read_table_text(path, text, columns, skip)
-        lines, rows = zip(*found, strict=True) if (found := list(found)) else ((), ())
+        json_lines = path.suffix == ".jsonl"
+        found = list(read_json_lines(path, text) if json_lines else read_table_text(path, text, columns, skip))
+        lines, rows = [line for line, _ in found], [row for _, row in found]
         _check_full(path, lines, rows)
-        frame = pandas.DataFrame(list(rows), index=[f"line {line}" for line in lines], dtype=object)
+        frame = pandas.DataFrame(rows, index=[f"line {line}" for line in lines], dtype=object)
     if not len(frame):
         raise BadInput(f"{path} has no rows: add some")
     cells = {str(name): to_cells(frame[name], f"{path}: {name!r}", markers) for name in frame.columns}

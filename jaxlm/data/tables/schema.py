@@ -21,7 +21,7 @@ TARGETS = {"number": NumberTarget, "class": ClassTarget}
 COLUMNS = "columns.json"  # the artefact of a run
 
 
-class Encoded(NamedTuple):
+class EncodedRows(NamedTuple):
     """Rows as arrays.
 
     Attributes:
@@ -69,7 +69,7 @@ class Schema:
         """Return how many numbers all categories have together."""
         return sum(column.size for column in self.categories)
 
-    def encode(self, cells: Mapping[str, np.ndarray], places: Sequence[str], *, own: bool = False) -> Encoded:
+    def encode(self, cells: Mapping[str, np.ndarray], places: Sequence[str], *, own: bool = False) -> EncodedRows:
         """Encode rows.
 
         A category is its number in its column plus the sizes of all columns of categories before, so that all of them
@@ -99,7 +99,7 @@ class Schema:
         arrays = {"numbers": np.concatenate(numbers, 1).astype(np.float32)}
         if categories:
             arrays["categories"] = np.stack(categories, 1)
-        return Encoded(arrays, unknown, filled)
+        return EncodedRows(arrays, unknown, filled)
 
     def to_json(self) -> str:
         """Return the schema as JSON; floats are written so that they are read again to the bit."""
@@ -180,7 +180,7 @@ def fit_schema(
     if not columns:
         raise BadInput(f"the table has no column beside {target.name!r} that differs between rows: give one")
     constant = tuple(name for name, column in fitted.items() if column is None)
-    near = ()
+    near: tuple[NeighbourColumn, ...] = ()
     if neighbours and isinstance(target, NumberTarget):
         learnt = target.encode(cells[target.name], places)["target"].astype(np.float64)
         near = tuple(fit_neighbours(spec, cells, places, learnt) for spec in neighbours)

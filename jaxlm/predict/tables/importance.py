@@ -50,7 +50,9 @@ def permutation_importance(
     evaluation = recorder.experiment.evaluations.get(name)
     schema = read_schema(recorder.run_dir)
     if evaluation is None:
-        raise BadInput(f"the run has no evaluation {name}: choose a metric of {', '.join(recorder.experiment.evaluations)}")
+        raise BadInput(
+            f"the run has no evaluation {name}: choose a metric of {', '.join(recorder.experiment.evaluations)}"
+        )
     data = recorder.config.data
     part, batch = data.loaded().eval, data.eval_batch or data.batch
     whole = _measured(recorder, state, metric, evaluation, Examples(part.arrays, batch))

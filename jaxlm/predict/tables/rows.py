@@ -8,10 +8,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from jaxlm.data.protocol import Batch
 from jaxlm.data.tables.frames import has_header, read_frame, require_columns, to_cell
 from jaxlm.data.tables.schema import COLUMNS, Schema, parse_schema
 from jaxlm.data.tables.targets import NumberTarget
-from jaxlm.data.protocol import Batch
 from jaxlm.errors import BadInput
 from jaxlm.losses import Regression
 from jaxlm.metrics.ranking import ClassRanking
