@@ -1,6 +1,7 @@
 """Words that shrink the configs of tables, and small tables in the forms that they read."""
 
 import numpy as np
+import pandas
 
 from whole_path import SHORT
 
@@ -47,6 +48,14 @@ def houses(count):
         numbers = f"{longitude:.2f},{latitude:.2f},{number % 50}.0,{rooms},{bedrooms},{people_there},{rooms // 6}"
         lines.append(f"{numbers},{income:.4f},{value:.1f},{where}")
     return "\n".join(lines) + "\n"
+
+
+def house_frame(count):
+    """The same table as a pandas frame of numbers and texts."""
+    names, *rows = (line.split(",") for line in houses(count).splitlines())
+    texts = names.index("ocean_proximity")
+    read = [[cell if place == texts else float(cell or "nan") for place, cell in enumerate(row)] for row in rows]
+    return pandas.DataFrame(read, columns=names)
 
 
 def people(count, end, seed):
