@@ -57,5 +57,5 @@ config = Config(
     loss=Classification(),
     optim=AdamW(peak_lr=1e-3, warmup=100, weight_decay=0.1, final_fraction=0.0, b2=0.999),
     place=PlacementSpec(),
-    run=Run(steps=3000, eval_every=500, save_every=3000, log_every=500, ema=0.995, metric="ranking/auc"),
+    run=Run(steps=2000, eval_every=500, save_every=2000, log_every=500, ema=0.995, metric="ranking/auc"),
 )

@@ -30,7 +30,7 @@ config = Config(
         eval_batch=512,
     ),
     loss=Regression(),
-    optim=AdamW(peak_lr=2e-3, warmup=100, weight_decay=0.01, final_fraction=0.0, b2=0.999),
+    optim=AdamW(peak_lr=1e-3, warmup=100, weight_decay=0.3, final_fraction=0.0, b2=0.999),
     place=PlacementSpec(),
-    run=Run(steps=3000, eval_every=500, save_every=3000, log_every=500, ema=0.995, metric="eval/r2"),
+    run=Run(steps=1500, eval_every=500, save_every=1500, log_every=500, ema=0.995, metric="eval/r2"),
 )
