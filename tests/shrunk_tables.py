@@ -8,8 +8,8 @@ from whole_path import SHORT
 FEW = "--data.batch 16 --data.eval-batch 20 --optim.peak-lr 1e-2"
 NUMBERS = f"{FEW} --model.features.size 4 --model.features.width 4"
 TABLES = {
-    "mlp_housing": f"{NUMBERS} --model.hidden 16 --data.folds 4 --run.ema 0.5",
-    "ft_transformer_housing": f"{NUMBERS} --model.heads 2 --model.depth 1 --data.folds 4 --run.ema 0.5",
+    "mlp_housing": f"{NUMBERS} --model.hidden 16 --run.ema 0.5",
+    "ft_transformer_housing": f"{NUMBERS} --model.heads 2 --model.depth 1 --run.ema 0.5 --data.batch 64",
     "curve_1_10_1": "--data.count 40 --data.batch 32 --data.eval-batch 20",
 }
 INCOMES = {

@@ -96,9 +96,11 @@ def regression(model: Model, spec: Regression, target: Restored, *, inputs: tupl
             batch has them.
 
     Raises:
-        BadInput: a number of `spec` that cannot be.
+        BadInput: a number of `spec` that cannot be, or a scaled target for a rate.
     """
     spec.validate()
+    if spec.kind == "poisson" and (target.restored(0.0), target.restored(1.0)) != (0.0, 1.0):
+        raise BadInput("loss.kind is poisson, whose target is a count that is not scaled: set --data.scale-target none")
 
     def loss(
         params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array, *, train: bool

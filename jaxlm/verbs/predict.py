@@ -180,7 +180,7 @@ def read_inputs(words: argparse.Namespace, columns: Sequence[str] = ()) -> Itera
 
 
 def read_rows(words: argparse.Namespace, preprocess: Any) -> Iterator[Input]:
-    """Yield the rows of the tables that the command line names; the standard input has JSON lines.
+    """Yield the rows of the tables that the command line names, or gives as JSON; the standard input has JSON lines.
 
     Columns that the model does not read are named on the standard error, once for each file.
 
@@ -191,6 +191,7 @@ def read_rows(words: argparse.Namespace, preprocess: Any) -> Iterator[Input]:
     Raises:
         BadInput: a file cannot be read, or has not all columns.
     """
+    from jaxlm.data.readers.json_text import parse_object
     from jaxlm.data.readers.records import read_json_lines
     from jaxlm.data.readers.text import decode_text
 
@@ -200,6 +201,9 @@ def read_rows(words: argparse.Namespace, preprocess: Any) -> Iterator[Input]:
         if word == "-":
             text = decode_text(sys.stdin.buffer.read(), "the standard input")
             yield from (Input(f"line {n}", row) for n, row in read_json_lines(Path("the standard input"), text))
+            continue
+        if word.startswith("{"):
+            yield Input(word, parse_object(word, "the row"))
             continue
         rows, extra = preprocess.read_file(Path(word).expanduser())
         if extra:

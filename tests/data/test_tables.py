@@ -197,6 +197,9 @@ def test_files_without_names_of_columns_are_read_by_options_of_the_spec(tmp_path
     assert "left out, as all training rows have the same: job, kin, race" in spec.log_lines()
     rows = [line.split(", ") for line in people(60, ".", 1).splitlines()]
     assert found.eval.arrays["label"].tolist() == [int(row[-1] == ">50K.") for row in rows]
+    for skip, message in ((-1, "-1 rows of .* are to be skipped"), (999, "eval.data has no rows")):
+        with pytest.raises(BadInput, match=message):
+            ClassTable(**{**vars(spec), "eval_skip_rows": skip}).loaded()
     with pytest.raises(BadInput, match="eval.data line 1 has 1 of 15 cells"):
         ClassTable(**{**vars(spec), "eval_skip_rows": 0}).loaded()
     with pytest.raises(BadInput, match=r"eval.data line 2: 'income' is '[<>=]+50K.', which is not among the classes"):
@@ -239,6 +242,9 @@ def test_other_bad_input_is_one_line(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(BadInput, match="x.parquet is not a Parquet file that pyarrow reads"):
         read_frame(tmp_path / "x.parquet")
+    table(tmp_path, '{"a": 1, "y": 2}\n{"b": 1, "y": 2}\n', "x.jsonl")
+    with pytest.raises(BadInput, match="x.jsonl line 1 has 2 of 3 cells, none for 'b': complete the row"):
+        read_frame(tmp_path / "x.jsonl")
     with pytest.raises(BadInput, match="there is no file"):
         read_frame(tmp_path / "gone.parquet")
     with pytest.raises(BadInput, match="the target 'y' is 'a' in every training row"):

@@ -89,7 +89,8 @@ def test_a_constant_that_minimises_a_loss_is_the_mean_the_median_the_quantile_or
         ({"kind": "quantile", "level": 0.9}, jnp.quantile(y, 0.9)),
         ({"kind": "poisson"}, jnp.log(y.mean())),
     ):
-        totals = jax.vmap(lambda guess, spec=Regression(**fields): spec.values(guess, y).mean())(guesses)
+        values = Regression(**fields).values
+        totals = jax.vmap(lambda guess, values=values: values(guess, y).mean())(guesses)
         assert guesses[totals.argmin()] == pytest.approx(float(expected), abs=0.02)
 
 
@@ -126,3 +127,5 @@ def test_numbers_of_a_loss_that_cannot_be_are_refused():
     for fields, message in (({"delta": 0.0}, "loss.delta is 0.0"), ({"level": 1.0}, "loss.level is 1.0")):
         with pytest.raises(BadInput, match=message):
             Regression(**fields)(MODEL, NONE)
+    with pytest.raises(BadInput, match="loss.kind is poisson, whose target is a count that is not scaled"):
+        Regression(kind="poisson")(MODEL, NumberTarget("y", scale=2.0))

@@ -57,7 +57,7 @@ def read_table_text(
     Raises:
         BadInput: a name twice, a record that is too long, or a quotation mark out of place; names file and line.
     """
-    rows = _rows(path, "\n" * skip + text.split("\n", skip)[-1] if skip else text)
+    rows = _rows(path, "\n" * skip + "".join(text.split("\n", skip)[skip:]))
     line, header = (1, list(columns)) if columns else next(rows, (1, []))
     names = [name.strip(BLANK) for name in header]
     if twice := [name for place, name in enumerate(names) if name and name in names[:place]]:

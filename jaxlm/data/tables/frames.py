@@ -34,6 +34,8 @@ def read_frame(path: Path, columns: Sequence[str] = (), skip: int = 0, markers: 
     """
     import pandas
 
+    if skip < 0:
+        raise BadInput(f"{skip} rows of {path} are to be skipped: give 0 or more")
     if path.suffix == ".parquet":
         frame = _read_parquet(path)
     else:
@@ -60,13 +62,12 @@ def has_header(path: Path, skip: int, names: Sequence[str]) -> bool:
 
 def _check_full(path: Path, lines: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> None:
     """Raise BadInput where a row lacks columns that another one has."""
-    width = max(map(len, rows), default=0)
+    names = dict.fromkeys(name for row in rows for name in row)
     for line, row in zip(lines, rows, strict=True):
-        if len(row) < width:
-            names = next(list(other) for other in rows if len(other) == width)
-            lacking = [name for name in names if name not in row]
+        if len(row) < len(names):
+            lacking = next(name for name in names if name not in row)
             raise BadInput(
-                f"{path} line {line} has {len(row)} of {width} cells, none for {lacking[0]!r}: complete the row"
+                f"{path} line {line} has {len(row)} of {len(names)} cells, none for {lacking!r}: complete the row"
             )
 
 

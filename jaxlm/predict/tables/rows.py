@@ -103,8 +103,6 @@ class EncodeRows:
         Raises:
             BadInput: the file cannot be read, or has not all columns; names it.
         """
-        if self.skip_rows < 0:
-            raise BadInput(f"skip_rows is {self.skip_rows}: give 0 or more")
         header = () if has_header(path, self.skip_rows, self.schema.names) else self.header
         frame = read_frame(path, header, self.skip_rows, self.schema.markers)
         require_columns(path, frame, self.schema.names)
