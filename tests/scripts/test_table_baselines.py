@@ -16,6 +16,8 @@ def script():
         monkeypatch.syspath_prepend(str(ROOT / "scripts"))
         import table_baselines
 
+        monkeypatch.setitem(table_baselines.TREES, "max_iter", 10)
+        monkeypatch.setitem(table_baselines.TREES, "learning_rate", 0.3)
         yield table_baselines
 
 
