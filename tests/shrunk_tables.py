@@ -9,7 +9,8 @@ FEW = "--data.batch 16 --data.eval-batch 20 --optim.peak-lr 1e-2"
 NUMBERS = f"{FEW} --model.features.size 4 --model.features.width 4"
 TABLES = {
     "mlp_housing": f"{NUMBERS} --model.hidden 16 --run.ema 0.5",
-    "ft_transformer_housing": f"{NUMBERS} --model.heads 2 --model.depth 1 --run.ema 0.5 --data.batch 64",
+    "ft_transformer_housing": f"{NUMBERS} --model.heads 2 --model.depth 1 --run.ema 0.5"
+    " --data.folds 4 --optim.weight-decay 0.01",
     "curve_1_10_1": "--data.count 40 --data.batch 32 --data.eval-batch 20",
 }
 INCOMES = {
