@@ -74,10 +74,10 @@ def parser() -> argparse.ArgumentParser:
 
 def _predict(verbs: Any) -> None:
     """`predict`."""
-    predict = verbs.add_parser("predict", help="answer for texts, images, questions or chats with a run's model")
+    predict = verbs.add_parser("predict", help="answer for texts, images, questions, chats or rows with a run's model")
     predict.add_argument("run", metavar="RUN", help="a run directory")
     predict.add_argument(
-        "inputs", metavar="INPUT", nargs="*", help="texts, or image files; - reads lines of the standard input"
+        "inputs", metavar="INPUT", nargs="*", help="texts, or files of images or tables; - is the standard input"
     )
     predict.add_argument("--file", default=None, help="inputs in a .csv, .tsv or .jsonl file, or one on each line")
     predict.add_argument(
@@ -95,6 +95,7 @@ def _predict(verbs: Any) -> None:
     predict.add_argument(
         "--vocoder", default=None, metavar="RUN", help="the run of a vocoder, for texts that are spoken"
     )
+    predict.add_argument("--skip-rows", type=int, default=None, metavar="N", help="first lines of a table to leave out")
     predict.add_argument("--output", default=None, metavar="FOLDER", help="where sound is written (default: here)")
     predict.add_argument(
         "--batch", type=int, default=None, metavar="N", help="inputs at a time (default: as in the evaluation)"

@@ -18,6 +18,7 @@ from jaxlm.steps import compute
 from jaxlm.train.recorder import Recorder
 from shrunk_images import IMAGES, image_words
 from shrunk_sound import SPEECH, TRANSCRIBED, VOICES, speech_words, transcribed_words
+from shrunk_tables import INCOMES, TABLES, table_rows, table_words
 from shrunk_texts import (
     ASKED,
     LANGUAGE,
@@ -58,6 +59,8 @@ EXPERIMENTS = {
     **dict.fromkeys(TALKS, "instruction_tuning.py"),
     **dict.fromkeys(MASKED, "masked_language_model.py"),
     "llama_stories_dpo": "preference_tuning.py",
+    **dict.fromkeys(TABLES, "tabular_regression.py"),
+    **dict.fromkeys(INCOMES, "tabular_classification.py"),
 }
 
 SLOW = (
@@ -107,6 +110,7 @@ def words_of(name, tmp_path, monkeypatch):
         (TEXTS, text_words),
         (PAIRS, pair_words),
         (ASKED, question_words),
+        ({**TABLES, **INCOMES}, table_words),
     )
     return next((words for kind, words in kinds if name in kind), language_words)(name, tmp_path)
 
@@ -173,6 +177,8 @@ def check_predicted(name, run):
     elif name in (*SPEECH, *TRANSCRIBED, "vocos_spoken_digits"):
         batch = RunDirectory(run).config().data.eval()[0]
         inputs = [batch["audio"][row, : batch["samples"][row]] / 32768 for row in range(2)]
+    elif name in (*TABLES, *INCOMES):
+        inputs = table_rows(name)
     elif name in VOICES:
         inputs = ["seven", {"text": "three"}]
     else:
@@ -181,8 +187,10 @@ def check_predicted(name, run):
     answers = json.loads(json.dumps(jaxlm.load(run)(inputs)))
     assert len(answers) == len(inputs)
     assert all({"samples", "rate", "seconds"} <= answer.keys() for answer in answers if name in VOICES)
-    keys = {"label", "probability", "probabilities"} if name in {**IMAGES, **TEXTS} else {"entities", "words"}
-    assert all(keys <= answer.keys() for answer in answers if name in {**IMAGES, **TEXTS, **TAGS})
+    classes = {**IMAGES, **TEXTS, **INCOMES}
+    keys = {"label", "probability", "probabilities"} if name in classes else {"entities", "words"}
+    assert all(keys <= answer.keys() for answer in answers if name in {**classes, **TAGS})
+    assert all(isinstance(answer["value"], float) for answer in answers if name in TABLES)
     assert all({"answer", "start", "end", "probability"} <= answer.keys() for answer in answers if name in ASKED)
     assert all(
         isinstance(answer["text"], str)

@@ -90,7 +90,7 @@ def test_what_cannot_be_cross_validated_is_told(crossed, tmp_path):
     assert "there is no config file gone.py" in refused("crossval", experiment, "gone.py", *place)
     text = ROOT / "configs" / "gpt_stdlib.py"
     message = refused("crossval", ROOT / "experiments" / "language_model.py", text, *place)
-    assert f"the data of {text} cannot be cut in folds: those of images and of questions can" in message
+    assert f"the data of {text} cannot be cut in folds: those of images, questions and tables can" in message
     code, _, err = jaxlm("crossval", experiment, config, "--folds", 999, *place)
     assert code == 2
     assert "training images, fewer than 999 folds: take fewer folds" in err

@@ -19,6 +19,7 @@ import tiny_whisper
 from documents import DOCUMENTS, LINK, SPAN, Block, Command, blocks, check, commands, known_options
 from jaxlm import cli
 from jaxlm.train.config import load_config, override
+from shrunk_tables import houses
 from test_configs import NEEDS_TFDS, words_of
 from test_hub_verbs import write_model, write_tokenizer
 from whole_path import ROOT, write_folder
@@ -75,12 +76,19 @@ RULES = {  # by a regular expression for the whole command; the first that match
     r"jaxlm train llama_stories_dpo .*": run(
         "SHRUNK", {"RUN": "lora", "LLAMA": "new", "PAIRS.jsonl": "new"}, slow=True
     ),
+    r"jaxlm train (mlp|ft_transformer)_(housing|adult) .*": run(
+        "SHRUNK", {"HOUSING.csv": "new", "ADULT.data": "new", "ADULT.test": "new"}, slow=True
+    ),
+    r"jaxlm train curve_1_10_1": run("SHRUNK", slow=True),
+    r"jaxlm predict HOUSES .*": run("", {"HOUSES": "houses", "ROWS.csv": "rows"}),
+    r"jaxlm importance HOUSES": run("--repeats 1", {"HOUSES": "houses"}),
     r"jaxlm (list|doctor).*": run(""),
     r"jaxlm (info|eval|sample) RUN.*": run("", {"RUN": "language"}),
     r"jaxlm predict RUN FILE\.\.\.": run("", {"RUN": "digits", "FILE...": "image"}),
     r"jaxlm fork RUN runs/.*": run("--run.steps 24", {"RUN": "language"}),
     r"jaxlm crossval question_answering .*": run("SHRUNK --folds 2", {"FOLDER": "theirs", "XQUAD": "new"}, slow=True),
     r"jaxlm average RUN runs/.*": run("", {"RUN": "language"}),
+    r"jaxlm crossval tabular_regression .*": run("SHRUNK --folds 2", {"HOUSING.csv": "new"}, slow=True),
     r"jaxlm crossval .*": run(f"{TINY_DIGITS} --folds 2"),
     r"jaxlm verify-resume language_model .*": run("SHRUNK --run.log-every 1", slow=True),
     r"jaxlm ablate .*--vary .*": run(f"{TINY_DIGITS} --seeds 1", slow=True),
@@ -155,6 +163,12 @@ class Places:
     def sound(self, path: Path, config: str) -> None:
         self.path("speech", "")
         shutil.copy(next((self.home / "data" / "ctc_spoken_digits").glob("*.wav")), path)
+
+    def houses(self, path: Path, config: str) -> None:
+        train("mlp_housing", *shrink("mlp_housing", self.home), "--run.directory", str(path))
+
+    def rows(self, path: Path, config: str) -> None:
+        path.write_text(houses(9))
 
     def image(self, path: Path, config: str) -> None:
         shutil.copy(next(Path(self.path("images", "")).rglob("*.png")), path)

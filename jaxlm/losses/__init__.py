@@ -6,6 +6,7 @@ from jaxlm.losses.dpo import DPO, dpo
 from jaxlm.losses.masked_language_model import masked_language_model
 from jaxlm.losses.next_token import next_token
 from jaxlm.losses.penalty import penalise
+from jaxlm.losses.regression import TABLE, Regression, regression
 from jaxlm.losses.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
 from jaxlm.losses.spans import answer_spans
 from jaxlm.losses.spectral import Spectral, spectral
@@ -15,8 +16,10 @@ from jaxlm.losses.token_classification import token_classification
 __all__ = [
     "DPO",
     "IMAGE",
+    "TABLE",
     "TEXT",
     "Classification",
+    "Regression",
     "SequenceToSequence",
     "Spectral",
     "TextToMel",
@@ -27,6 +30,7 @@ __all__ = [
     "masked_language_model",
     "next_token",
     "penalise",
+    "regression",
     "sequence_to_sequence",
     "spectral",
     "text_to_mel",

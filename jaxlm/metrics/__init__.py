@@ -3,6 +3,7 @@
 from jaxlm.metrics.classification import Calibration, Confusion, top_k
 from jaxlm.metrics.entities import Entities, Tags
 from jaxlm.metrics.mean import Mean, Metric, Metrics, Perplexity, compute, merge
+from jaxlm.metrics.regression import RegressionErrors
 
 __all__ = [
     "Calibration",
@@ -12,6 +13,7 @@ __all__ = [
     "Metric",
     "Metrics",
     "Perplexity",
+    "RegressionErrors",
     "Tags",
     "compute",
     "merge",

@@ -14,6 +14,7 @@ VERBS = {
     "info": "runs:info",
     "sample": "runs:sample",
     "eval": "runs:evaluate_run",
+    "importance": "runs:importance",
     "lm-eval": "harness:lm_eval",
     "predict": "predict:predict",
     "import": "hub:import_run",

@@ -33,7 +33,7 @@ def crossval(args: argparse.Namespace, overrides: list[str]) -> int:
     keep_compiled_programs()
     base = load_config(args.config)
     if not hasattr(base.data, "folds"):
-        raise BadInput(f"the data of {args.config} cannot be cut in folds: those of images and of questions can")
+        raise BadInput(f"the data of {args.config} cannot be cut in folds: those of images, questions and tables can")
     build = load_module(args.experiment).build
     whole = override(base, [*overrides, "--data.folds", str(args.folds)], "jaxlm crossval")
     directory = Path(args.directory or f"{default_directory(Path(args.config), whole)}-crossval")

@@ -95,6 +95,15 @@ def add_apply(verbs: Any) -> None:
     )
     evaluate.add_argument("--report", action="store_true", help="also print precision, recall and F1 of each class")
 
+    importance = verbs.add_parser(
+        "importance", help="show what a metric of a run on a table loses where each of its columns is permuted"
+    )
+    importance.add_argument("run", metavar="RUN", help=RUN)
+    importance.add_argument("--metric", default=None, help="the metric (default: the config's run.metric)")
+    importance.add_argument("--repeats", type=int, default=5, help="permutations of each column (default 5)")
+    importance.add_argument("--seed", type=int, default=0, help="the seed of the permutations (default 0)")
+    importance.add_argument("--step", type=step, default=None, help=STEP)
+
 
 def add_harness(verbs: Any) -> None:
     """`lm-eval`."""
@@ -129,7 +138,9 @@ def add_crossval(verbs: Any) -> None:
     )
     crossval.add_argument("experiment", metavar="EXPERIMENT", help=EXPERIMENT)
     crossval.add_argument("config", metavar="CONFIG", help=CONFIG)
-    crossval.add_argument("--folds", type=int, default=5, help="how many folds, by class or by article (default 5)")
+    crossval.add_argument(
+        "--folds", type=int, default=5, help="how many folds, by class, by article or of rows (default 5)"
+    )
     crossval.add_argument("--metric", default=None, help="the metric to print (default: the config's run.metric)")
     crossval.add_argument("--directory", default=None, help="where to write the runs of the folds (default: in runs/)")
 

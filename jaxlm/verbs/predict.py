@@ -1,9 +1,10 @@
-"""`jaxlm predict`: answers of a run's model for texts, image files, recordings, questions and conversations."""
+"""`jaxlm predict`: answers of a run's model for texts, images, recordings, questions, conversations and tables."""
 
 import argparse
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 from jaxlm.errors import BadInput, join_reasons
 
 # of predictors, see `Predictor.with_options`
-OPTIONS = ("top", "length", "temperature", "top_p", "seed", "speaker", "speed", "vocoder")
+OPTIONS = ("top", "length", "temperature", "top_p", "seed", "speaker", "speed", "vocoder", "skip_rows")
 COLUMN = 60  # characters of an input that a table shows
 
 
@@ -36,21 +37,26 @@ def predict(words: argparse.Namespace) -> int:
     from jaxlm.predict.load import load_run
     from jaxlm.predict.predictor import answer_all
     from jaxlm.predict.sound.speech import ReadSpeech
+    from jaxlm.predict.tables.rows import EncodeRows, RowClass
 
     check_given(words)
     loaded = load_run(words.run, words.step)
-    inputs = list(read_inputs(words, getattr(loaded.predictor.preprocess, "columns", ())))
-    # a path is never cut, a text that names itself is
-    if not isinstance(loaded.predictor.preprocess, ReadImages | ReadSpeech):
-        inputs = [Input(shorten(one.name) or '""', one.value) if one.name == one.value else one for one in inputs]
     chosen = {name: getattr(words, name) for name in OPTIONS if getattr(words, name) is not None}
     predictor = loaded.predictor.with_options(**chosen)
-    if words.proba and not isinstance(predictor.postprocess, ClassProbabilities):
+    if isinstance(predictor.preprocess, EncodeRows):
+        inputs = list(read_rows(words, predictor.preprocess))
+    else:
+        inputs = list(read_inputs(words, getattr(predictor.preprocess, "columns", ())))
+    # a path is never cut, a text that names itself is
+    if not isinstance(predictor.preprocess, ReadImages | ReadSpeech):
+        inputs = [Input(shorten(one.name) or '""', one.value) if one.name == one.value else one for one in inputs]
+    if words.proba and not isinstance(predictor.postprocess, ClassProbabilities | RowClass):
         raise BadInput(f"{words.run} is not a run of a classifier: leave --proba out")
     if words.batch is not None and words.batch < 1:
         raise BadInput(f"--batch is {words.batch}: it must be at least 1")
     answers = answer_all(predictor, loaded.variables, [one.value for one in inputs], batch=words.batch)
     found = keep_sound(checked(inputs, answers, words.skip_broken), words.output)
+    count_noted(found)
     lines = json_lines(found) if words.json else table_lines(found, words)
     for line in lines:
         print(line)
@@ -126,6 +132,8 @@ def table_lines(found: list[Answered], words: argparse.Namespace) -> Iterator[st
                 yield f"{one.name:{width}}  {text or '-'} [{start}:{end}] {share:.4f}"
                 for a in answer.get("answers", []):
                     yield f"  {a['answer'] or '-'} [{a['start']}:{a['end']}] {a['probability']:.4f}"
+            case {"value": value}:
+                yield f"{one.name:{width}}  {value:.6g}"
             case {"entities": entities}:
                 shown = [f"{e['type']} {e['text']} [{e['start']}:{e['end']}]" for e in entities]
                 yield f"{one.name:{width}}  " + ("  ".join(shown) or "-")
@@ -169,6 +177,48 @@ def read_inputs(words: argparse.Namespace, columns: Sequence[str] = ()) -> Itera
             yield Input(word, word)
     if words.file is not None:
         yield from read_file(Path(words.file).expanduser(), words.column, columns)
+
+
+def read_rows(words: argparse.Namespace, preprocess: Any) -> Iterator[Input]:
+    """Yield the rows of the tables that the command line names, or gives as JSON; the standard input has JSON lines.
+
+    Columns that the model does not read are named on the standard error, once for each file.
+
+    Args:
+        words: the command line.
+        preprocess: an `EncodeRows`.
+
+    Raises:
+        BadInput: a file cannot be read, or has not all columns.
+    """
+    from jaxlm.data.readers.json_text import parse_object
+    from jaxlm.data.readers.records import read_json_lines
+    from jaxlm.data.readers.text import decode_text
+
+    if words.column:
+        raise BadInput("--column is for texts, and this run reads columns by their names: leave it out")
+    for word in [*words.inputs, *([] if words.file is None else [words.file])]:
+        if word == "-":
+            text = decode_text(sys.stdin.buffer.read(), "the standard input")
+            yield from (Input(f"line {n}", row) for n, row in read_json_lines(Path("the standard input"), text))
+            continue
+        if word.startswith("{"):
+            yield Input(word, parse_object(word, "the row"))
+            continue
+        rows, extra = preprocess.read_file(Path(word).expanduser())
+        if extra:
+            print(f"{word}: columns that this run does not read: {', '.join(extra)}", file=sys.stderr)
+        yield from (Input(place, row) for place, row in rows)
+
+
+def count_noted(found: list[Answered]) -> None:
+    """Count on the standard error the rows with unknown categories, and those with cells that were filled in."""
+    texts = {"unknown": "with a category unknown in training", "filled": "filled with the median of training"}
+    for key, text in texts.items():
+        answers = [answer for _, answer in found if isinstance(answer, dict)]
+        counts = Counter(column for answer in answers for column in answer.get(key, ()))
+        for column, count in counts.items():
+            print(f"{column}: {count} of {len(found)} rows {text}", file=sys.stderr)
 
 
 def read_file(path: Path, columns: Sequence[str], usual: Sequence[str] = ()) -> Iterator[Input]:

@@ -1,4 +1,4 @@
-"""Look at runs: info, sample, eval, verify-resume."""
+"""Look at runs: info, sample, eval, importance, verify-resume."""
 
 import argparse
 import math
@@ -130,6 +130,25 @@ def evaluate_run(words: argparse.Namespace) -> int:
                 print(f"{evaluation}/{name} is {metric.signature()}")
     if words.report:
         print(class_report(sums.get("eval", {}), recorder.run_dir))
+    return 0
+
+
+def importance(words: argparse.Namespace) -> int:
+    """Print how much a metric of a run on a table loses where each of its columns is permuted."""
+    from jaxlm.predict.tables.importance import permutation_importance
+    from jaxlm.train.recorder import Recorder
+
+    if words.repeats < 1:
+        raise BadInput(f"--repeats is {words.repeats}: it must be at least 1")
+    recorder = Recorder.existing(words.run)
+    step = recorder.checkpoints.choose(words.step)
+    metric = words.metric or recorder.config.run.metric
+    options = {"repeats": words.repeats, "seed": words.seed}
+    whole, found = permutation_importance(recorder, recorder.restore(step), metric, **options)
+    print(f"{metric} {whole:.6g} (update {step}); it changes so where a column is permuted:")
+    rows = [(one.column, f"{-one.mean:+.4g}", f"{one.std:.2g}") for one in found]
+    table = [("column", "change", f"deviation of {words.repeats}"), *rows]
+    print(tabulate(table, tablefmt="plain", disable_numparse=True, colalign=("left", "right", "right")))
     return 0
 
 

@@ -7,12 +7,16 @@ import pytest
 
 from jaxlm.data import Bytes, Characters, WordPiece, Words
 from jaxlm.data.audio.spectrogram import LogMel
+from jaxlm.data.tables.neighbours import Neighbours
+from jaxlm.data.tables.schema import fit_schema
+from jaxlm.data.tables.targets import fit_number_target
 from jaxlm.data.text.clean import Clean
 from jaxlm.data.tokenizers.specs import Subwords
 from jaxlm.decode.spans import AnswerSearch
 from jaxlm.decode.speech.ctc import CTCSearch
 from jaxlm.decode.speech.ngram import NGram
 from jaxlm.errors import BadInput
+from jaxlm.losses import Regression
 from jaxlm.predict.answers import ExtractAnswers, TokenizeQuestions
 from jaxlm.predict.classes import ClassProbabilities
 from jaxlm.predict.continuations import DecodeTokens, TokenizeChats, TokenizePrompts
@@ -22,6 +26,7 @@ from jaxlm.predict.sound.speech import ReadSpeech, WriteHeard
 from jaxlm.predict.sound.transcripts import ReadWindows, WriteTranscript
 from jaxlm.predict.sound.vocoders import WriteCopy
 from jaxlm.predict.sound.voices import ReadTexts, WriteSpeech
+from jaxlm.predict.tables.rows import EncodeRows, RestoreNumber, RowClass
 from jaxlm.predict.tags import FindEntities, TokenizeWords
 from jaxlm.predict.texts import TokenizeTexts
 from jaxlm.predict.written import DecodeWritten, TokenizeSources
@@ -38,7 +43,29 @@ SAID = {
     "log_probs": np.log(np.full((9, 4), 0.25) + 0.5 * np.eye(4)[[3, 0, 3, 1, 1, 3, 2, 3, 3]]),
     "outputs": np.int32(8),
 }
+CELLS = {"a": np.array(["1", "2.5", None], object), "b": np.array(["u", "v", "u"], object)}
+CELLS["y"] = np.array(["3", "5", "4.5"], object)
+SCHEMA = fit_schema(
+    CELLS,
+    ["row"] * 3,
+    fit_number_target(CELLS["y"], ["row"] * 3, "y", "log"),
+    scale="quantile",
+    neighbours=(Neighbours(("a",), count=1),),
+    **{"strip": "", "least": 1, "most": 9},
+)
 HALVES = {
+    "numbers of rows": (
+        EncodeRows(SCHEMA, ("a", "b", "y")),
+        RestoreNumber(Regression(), SCHEMA.target),
+        {"a": 1.5, "b": "new", "more": 1},
+        {"logits": np.float32([0.5])},
+    ),
+    "classes of rows": (
+        EncodeRows(SCHEMA),
+        RowClass(NAMES, 2),
+        {"a": None, "b": "u"},
+        {"logits": np.arange(3.0)},
+    ),
     "speech": (
         ReadSpeech(800, (40, 90)),
         WriteHeard(Characters().build(["a b"]), CTCSearch(4, order=2), 3, 0.5, NGram.count([[1, 0, 2]], 2, 3)),
@@ -147,6 +174,12 @@ def test_words_in_the_place_of_masks():
 
 
 BAD = {
+    "numbers of rows": [
+        ({"a": "x", "b": 1}, "the row: 'a' is 'x', not a number"),
+        ({"b": 1}, "the row has no 'a'"),
+        ({"a": [1], "b": 1}, "'a' has a list"),
+        ("a", "a row is a str"),
+    ],
     "images": [(3, "uint8"), (np.zeros((2, 2), np.float32), "float32 \\[2, 2\\]"), (b"", "an empty file")],
     "texts": [("  ", "empty text"), (3, "not a text"), (["a", "b"], "not a text")],
     "pairs": [("a", "not a pair of texts"), (["a", ""], "empty text")],

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if path.suffix not in SUFFIXES:
         raise BadInput(f"{path} ends in none of .csv, .tsv and .jsonl: convert it to one of them")
     text = read_text(path)
-    return read_json_lines(path, text) if path.suffix == ".jsonl" else _read_table(path, text)
+    return read_json_lines(path, text) if path.suffix == ".jsonl" else read_table_text(path, text)
 
 
 def read_json_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -43,23 +43,35 @@ def read_json_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]
             yield number, parse_object(line, f"{path} line {number}")
 
 
-def _read_table(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    rows = _rows(path, text)
-    _, header = next(rows, (1, []))
+def read_table_text(
+    path: Path, text: str, columns: Sequence[str] = (), skip: int = 0
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the line and the values by column of each record of a table, as `read_records` does.
+
+    Args:
+        path: of the table, for its ending and for messages; every ending but .tsv means commas.
+        text: its text.
+        columns: names of the columns of a table whose first line has none.
+        skip: lines to leave out at the beginning.
+
+    Raises:
+        BadInput: a name twice, a record that is too long, or a quotation mark out of place; names file and line.
+    """
+    rows = _rows(path, "\n" * skip + "".join(text.split("\n", skip)[skip:]))
+    line, header = (1, list(columns)) if columns else next(rows, (1, []))
     names = [name.strip(BLANK) for name in header]
     if twice := [name for place, name in enumerate(names) if name and name in names[:place]]:
-        raise BadInput(f"{path} line 1: two columns have the name {twice[0]!r}: rename one")
+        raise BadInput(f"{path} line {line}: two columns have the name {twice[0]!r}: rename one")
     for line, row in rows:
         if len(row) > len(names):
-            raise BadInput(f"{path} line {line} has {len(row)} fields and the header {len(names)}: {_FIX[path.suffix]}")
+            fix = "take the tabs out of the texts" if path.suffix == ".tsv" else _QUOTE
+            counted = "data.columns" if columns else "the header"
+            raise BadInput(f"{path} line {line} has {len(row)} fields and {counted} {len(names)}: {fix}")
         if len(row) > 1 or len(names) == 1 or not is_blank(row[0]):
             yield line, {name: value for name, value in zip(names, row, strict=False) if name}
 
 
-_FIX = {
-    ".csv": "put quotation marks around a text with commas in it",
-    ".tsv": "take the tabs out of the texts",
-}
+_QUOTE = "put quotation marks around a text with commas in it"
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:

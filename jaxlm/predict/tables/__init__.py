@@ -1,0 +1,1 @@
+"""Answers for rows of tables, and which of their columns matter."""
