@@ -6,6 +6,7 @@ from jaxlm.losses.dpo import DPO, dpo
 from jaxlm.losses.masked_language_model import masked_language_model
 from jaxlm.losses.next_token import next_token
 from jaxlm.losses.penalty import penalise
+from jaxlm.losses.recommendation import Recommendation, recommendation
 from jaxlm.losses.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
 from jaxlm.losses.spans import answer_spans
 from jaxlm.losses.spectral import Spectral, spectral
@@ -17,6 +18,7 @@ __all__ = [
     "IMAGE",
     "TEXT",
     "Classification",
+    "Recommendation",
     "SequenceToSequence",
     "Spectral",
     "TextToMel",
@@ -27,6 +29,7 @@ __all__ = [
     "masked_language_model",
     "next_token",
     "penalise",
+    "recommendation",
     "sequence_to_sequence",
     "spectral",
     "text_to_mel",

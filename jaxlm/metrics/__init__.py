@@ -3,6 +3,7 @@
 from jaxlm.metrics.classification import Calibration, Confusion, top_k
 from jaxlm.metrics.entities import Entities, Tags
 from jaxlm.metrics.mean import Mean, Metric, Metrics, Perplexity, compute, merge
+from jaxlm.metrics.ranking import rank_counts, ranking_metrics, ranking_values
 
 __all__ = [
     "Calibration",
@@ -15,5 +16,8 @@ __all__ = [
     "Tags",
     "compute",
     "merge",
+    "rank_counts",
+    "ranking_metrics",
+    "ranking_values",
     "top_k",
 ]

@@ -133,6 +133,9 @@ def table_lines(found: list[Answered], words: argparse.Namespace) -> Iterator[st
                 yield f"{one.name:{width}}  {text}"
             case {"audio": path, "seconds": seconds}:
                 yield f"{one.name:{width}}  {path}  {seconds:.2f} s"
+            case {"items": names, "scores": scores}:
+                pairs = zip(names, scores, strict=True)
+                yield f"{one.name:{width}}  " + "  ".join(f"{name} {score:.4f}" for name, score in pairs)
             case {"text": text}:
                 yield f"{one.value if isinstance(one.value, str) else one.name}|{text}"
                 for guesses in answer.get("masks", []) if words.top else []:
@@ -143,8 +146,10 @@ def table_lines(found: list[Answered], words: argparse.Namespace) -> Iterator[st
 
 def check_given(words: argparse.Namespace) -> None:
     """Raise BadInput where the command line has no inputs, or a column of no file."""
-    if not words.inputs and words.file is None:
-        raise BadInput("nothing to predict for: give texts or image files, --file FILE, or - for the standard input")
+    if not words.inputs and not words.user and words.file is None:
+        raise BadInput(
+            "nothing to predict for: give texts or image files, --user NAME, --file FILE, or - for the standard input"
+        )
     if words.column and words.file is None:
         raise BadInput("--column names a column of a file: give the file with --file")
 
@@ -167,6 +172,7 @@ def read_inputs(words: argparse.Namespace, columns: Sequence[str] = ()) -> Itera
             yield from (Input(line, line) for line in to_lines(text))
         else:
             yield Input(word, word)
+    yield from (Input(f"user {name}", {"user": name}) for name in words.user)
     if words.file is not None:
         yield from read_file(Path(words.file).expanduser(), words.column, columns)
 
