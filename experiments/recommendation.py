@@ -11,21 +11,21 @@ from jaxlm.steps import LossFn, transforms
 from jaxlm.train import Config, Experiment, main
 from jaxlm.train.compose import supervised
 
-BY_ROW = (("(user|item)_table", ("fsdp", None)),)  # under a mesh tables are split by row
+BY_ROW = (("(user|item|met)_table|encoder/embed", ("fsdp", None)),)  # under a mesh tables are split by row
 
 
-def scores_of(config: Config, *inputs: str) -> LossFn:
-    """Return the function that gives the scores of items."""
-    return transforms.cast(forward(config.model, inputs), config.run.dtype)
+def scores_of(config: Config, *items: str) -> LossFn:
+    """Return the function that gives the scores of the items of a batch, or of all."""
+    return transforms.cast(forward(config.model, (*config.model.inputs, *items)), config.run.dtype)
 
 
 def build(config: Config, place: Placement) -> Experiment:
     """Compose a loss of scores; the evaluations are rankings among all items and among sampled ones."""
     data = config.data
     config.loss.check(data.rows == "pairs" and data.negatives > 0)
-    evaluations = {"eval": full_ranking(scores_of(config, "user"), data.eval(), data.cutoffs)}
+    evaluations = {"eval": full_ranking(scores_of(config), data.eval(), data.cutoffs)}
     if data.sampled:
-        scores = scores_of(config, "user", "items")
+        scores = scores_of(config, "items")
         evaluations[f"sampled{data.sampled}"] = sampled_ranking(scores, data.eval_sampled(), data.cutoffs)
 
     def loss_of(config: Config) -> LossFn:
@@ -36,7 +36,7 @@ def build(config: Config, place: Placement) -> Experiment:
 
 def predictor(config: Config, run: RunDirectory) -> Predictor:
     """Answer with the best items for a user."""
-    return recommender(scores_of(config, "user"), config.data, run)
+    return recommender(scores_of(config), config, run)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from jaxlm.losses.dpo import DPO, dpo
 from jaxlm.losses.masked_language_model import masked_language_model
 from jaxlm.losses.next_token import next_token
 from jaxlm.losses.penalty import penalise
-from jaxlm.losses.recommendation import Recommendation, recommendation
+from jaxlm.losses.recommendation import NextItem, Recommendation, next_item, recommendation
 from jaxlm.losses.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
 from jaxlm.losses.spans import answer_spans
 from jaxlm.losses.spectral import Spectral, spectral
@@ -18,6 +18,7 @@ __all__ = [
     "IMAGE",
     "TEXT",
     "Classification",
+    "NextItem",
     "Recommendation",
     "SequenceToSequence",
     "Spectral",
@@ -27,6 +28,7 @@ __all__ = [
     "ctc",
     "dpo",
     "masked_language_model",
+    "next_item",
     "next_token",
     "penalise",
     "recommendation",

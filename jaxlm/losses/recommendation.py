@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm.errors import BadInput
+from jaxlm.losses.next_token import cross_entropy
 from jaxlm.steps import LossFn, Mean, Metrics, Model, PyTree
 
+WHOLE = ("softmax", "squared")  # objectives over the whole catalogue
 Objective = Literal["logistic", "bpr", "sampled_softmax", "softmax", "squared"]
 
 
@@ -39,7 +41,7 @@ class Recommendation:
         Args:
             negatives: whether rows have drawn items.
         """
-        if self.objective in ("logistic", "bpr", "sampled_softmax") and not negatives:
+        if self.objective not in WHOLE and not negatives:
             raise BadInput(
                 f"loss.objective {self.objective} compares with drawn items: set --data.rows pairs and --data.negatives"
             )
@@ -66,7 +68,15 @@ def recommendation(model: Model, objective: Objective, unobserved: float | jax.A
             all, (B, I).
         objective: which loss.
         unobserved: weight in the squared loss; an array may be traced.
+
+    Raises:
+        BadInput: the model takes what users have met, and drawn items would be scored from a row of one of them.
     """
+    if "seen" in model_inputs(model) and objective not in WHOLE:
+        raise BadInput(
+            f"the model {type(model).__name__} reads what users have met, which is whole in rows of users: set "
+            "--data.rows users and --loss.objective softmax or squared"
+        )
 
     def loss(
         params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array, *, train: bool
@@ -76,8 +86,9 @@ def recommendation(model: Model, objective: Objective, unobserved: float | jax.A
         met_BS = batch["positives"]
         weights_BS = (met_BS >= 0) * batch.get("mask", jnp.ones(len(met_BS), jnp.float32))[:, None]
         met_BS = jnp.maximum(met_BS, 0)
-        if objective in ("softmax", "squared"):
-            scores_BI = model.apply(given, batch["user"], **options).astype(jnp.float32)
+        if objective in WHOLE:
+            history = {"seen": batch["positives"]} if "seen" in model_inputs(model) else {}
+            scores_BI = model.apply(given, batch["user"], **history, **options).astype(jnp.float32)
             scores_BS = jnp.take_along_axis(scores_BI, met_BS, 1)
             if objective == "softmax":
                 nats_BS = jax.nn.logsumexp(scores_BI, axis=1, keepdims=True) - scores_BS
@@ -103,3 +114,62 @@ def _sampled(objective: Objective, scores_BS: jax.Array, others_BK: jax.Array) -
         return jax.nn.softplus(others_BK[:, None] - scores_BS[..., None]).mean(-1)
     others_B1 = jax.nn.logsumexp(others_BK, axis=1, keepdims=True)
     return jnp.logaddexp(scores_BS, others_B1) - scores_BS
+
+
+def model_inputs(model: Model) -> tuple[str, ...]:
+    """Return the entries of a batch that a model takes beside items: its `inputs`, else the user."""
+    return getattr(model, "inputs", ("user",))
+
+
+@dataclass(frozen=True)
+class NextItem:
+    """Spec of the loss of each item from those before it, for rows of users; call it with a model (see `next_item`)."""
+
+    def __call__(self, model: Model) -> LossFn:
+        """Return the loss of a model."""
+        return next_item(model)
+
+    def check(self, negatives: bool) -> None:
+        """Raise BadInput where rows are not those of users.
+
+        Args:
+            negatives: whether rows have drawn items.
+        """
+        if negatives:
+            raise BadInput("the loss of the next item reads all items of a user: set --data.rows users")
+
+
+def next_item(model: Model) -> LossFn:
+    """Cross entropy over all items of each next one in the order of a user's items, in nats.
+
+    The batch has "positives" int32 (B, S) in their order, with -1 to fill a row up, and optional "mask" float32 (B,).
+    The metrics are "loss" (nats per item) and "accuracy". (Kang and McAuley 2018 draw one item to compare with;
+    the softmax over all is better, Klenitskiy and Vasilev 2023, arXiv:2309.07602.)
+
+    Args:
+        model: its `apply` takes users (B,) and "seen" items (B, S), and with `every` returns the scores of what comes
+            next, (B, T, I), for the last T of them.
+    """
+
+    def loss(
+        params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array, *, train: bool
+    ) -> tuple[Metrics, PyTree]:
+        items_BS = batch["positives"]
+        counts_B = (items_BS >= 0).sum(1, keepdims=True)
+        before_BS = jnp.where(jnp.arange(items_BS.shape[1]) < counts_B - 1, items_BS, -1)
+        options: dict[str, Any] = {"train": train, "rngs": {"dropout": key} if train else None}
+        given = {"params": params, **variables}
+        scores_BTI = model.apply(given, batch["user"], seen=before_BS, every=True, **options)
+        length = scores_BTI.shape[1]
+        first_B1 = jnp.maximum(counts_B - 1 - length, 0) + 1  # the place of the first target
+        places_BT = first_B1 + jnp.arange(length)
+        targets_BT = jnp.take_along_axis(items_BS, jnp.minimum(places_BT, items_BS.shape[1] - 1), 1)
+        mask_B = batch.get("mask", jnp.ones(len(items_BS), jnp.float32))
+        weights_BT = (places_BT < counts_B) * mask_B[:, None]
+        nats_BT, correct_BT = cross_entropy(scores_BTI, targets_BT)
+        return {
+            "loss": Mean.from_values(nats_BT, weights_BT),
+            "accuracy": Mean.from_values(correct_BT, weights_BT),
+        }, variables
+
+    return loss

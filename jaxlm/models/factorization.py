@@ -1,7 +1,9 @@
-"""Models that score items for a user: dot products of vectors, and networks over them.
+"""Matrix factorisation: the dot product of a vector of a user and one of an item.
 
-B users, K items of each, I items in all, D width of a vector, H width of a layer.
+B users, K items of each, I items in all, D width of a vector.
 """
+
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -38,6 +40,7 @@ class MatrixFactorization(Module):
         width: D.
         std: of the initial vectors.
         dropout: rate on the user's vector in training; it needs an rng named "dropout".
+        inputs: entries of a batch that the model takes.
     """
 
     users: int
@@ -47,6 +50,7 @@ class MatrixFactorization(Module):
     dropout: float = 0.0
 
     hyperparameters = ("dropout",)
+    inputs: ClassVar[tuple[str, ...]] = ("user",)
 
     @nn.compact
     def __call__(self, users_B: jax.Array, items: jax.Array | None = None, *, train: bool = False) -> jax.Array:

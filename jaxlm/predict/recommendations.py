@@ -16,7 +16,7 @@ from jaxlm.metrics.ranking import rank_counts, ranking_metrics
 from jaxlm.predict.predictor import Answer, Example, Predictor, Prepared, in_evaluation, zeros
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import LossFn, eval_variables
-from jaxlm.train import Evaluation
+from jaxlm.train import Config, Evaluation
 
 
 def full_ranking(logits: LossFn, data: Data, cutoffs: Sequence[int], every: int | None = None) -> Evaluation:
@@ -80,28 +80,31 @@ class RankingRequest(NamedTuple):
 
 @dataclass(frozen=True)
 class FindUsers:
-    """Make rows of users by name.
+    """Make rows of users by name, or of what somebody has met.
 
-    An input is {"user": name}, the same as a JSON text, or the name alone. With "top": K it asks for K items, and with
-    "items": [names] for these alone, in their order of scores, even where the user has met them.
+    An input is {"user": name}, the same as a JSON text, or the name alone; where the model reads what a user has met,
+    it may be {"history": [names of items in their order]} instead. With "top": K it asks for K items, and with
+    "items": [names] for these alone, in the order of their scores, even where the user has met them.
 
     Attributes:
         users: names of users, by number.
         items: names of items, by number.
         met: of each user the items of the training, which are left out of answers.
+        width: the most items of a user that a model which reads them is given, the last ones; 0: it reads none.
     """
 
     users: tuple[str, ...]
     items: tuple[str, ...]
     met: tuple[tuple[int, ...], ...]
+    width: int = 0
 
     columns: ClassVar[tuple[str, ...]] = ("user",)
 
     def __call__(self, inputs: Iterable[Any]) -> Iterator[Prepared | BadInput]:
-        """Yield a row of "user" int32 [] for each input, or why there is none."""
+        """Yield a row for each input, "user" int32 [] and, where it is read, "seen" int32 [width]; or its error."""
         for given in inputs:
             try:
-                yield self.prepared(request_fields(given, "user"))
+                yield self.prepared(request_fields(given))
             except BadInput as error:
                 yield error
 
@@ -111,9 +114,18 @@ class FindUsers:
         Raises:
             BadInput: an unknown user or item, or a number that cannot be.
         """
-        user = find_names([fields["user"]], self._users, "user")
-        met = np.array(self.met[int(user[0])], np.int64)
-        return Prepared([{"user": np.int32(user[0])}], to_request(fields, met, self._items))
+        if "history" in fields:
+            user, met = 0, find_names(fields["history"], self._items, "item")
+            if not self.width:
+                raise BadInput("this model knows users by name and reads no history: give {'user': name}")
+        else:
+            user = int(find_names([fields["user"]], self._users, "user")[0])
+            met = np.array(self.met[user], np.int64)
+        row: Example = {"user": np.int32(user)}
+        if self.width:
+            last = met[-self.width :].astype(np.int32)
+            row["seen"] = np.pad(last, (0, self.width - len(last)), constant_values=-1)
+        return Prepared([row], to_request(fields, met, self._items))
 
     @cached_property
     def _users(self) -> dict[str, int]:
@@ -124,22 +136,19 @@ class FindUsers:
         return {name: number for number, name in enumerate(self.items)}
 
 
-def request_fields(given: Any, name: str) -> Mapping[str, Any]:
-    """Return the fields of an input.
-
-    Args:
-        given: an object, the same as a JSON text, or the value of its field `name` alone.
-        name: of the field that it must have.
+def request_fields(given: Any) -> Mapping[str, Any]:
+    """Return the fields of an input: an object, the same as a JSON text, or the name of a user.
 
     Raises:
         BadInput: it has another form.
     """
     if isinstance(given, str) and given.lstrip().startswith("{"):
         given = parse_json(given, "the input")
-    fields = given if isinstance(given, dict) else {name: given}
-    known = (name, "items", "top")
-    if name not in fields or not set(fields) <= set(known):
-        raise BadInput(f"give an object with {known[0]!r} and, where wanted, 'items' and 'top': {{{name!r}: ...}}")
+    fields = given if isinstance(given, dict) else {"user": given}
+    if not set(fields) <= {"user", "history", "items", "top"} or ("user" in fields) == ("history" in fields):
+        raise BadInput(
+            "give an object with either 'user' or 'history' and, where wanted, 'items' and 'top', as {\"user\": \"17\"}"
+        )
     return fields
 
 
@@ -221,14 +230,16 @@ def read_interactions(run: RunDirectory) -> tuple[tuple[str, ...], tuple[str, ..
     return tuple(users), tuple(items), tuple(map(tuple, met))
 
 
-def recommender(logits: LossFn, data: Any, run: RunDirectory) -> Predictor:
+def recommender(logits: LossFn, config: Config, run: RunDirectory) -> Predictor:
     """Compose the predictor of a run that ranks items for users.
 
     Args:
         logits: gives the scores of all items under the transforms that the loss is under.
-        data: the `data` of the config, a spec of `jaxlm.data.interactions`.
+        config: of the run, with a model of `jaxlm.models` that has `inputs` and data of `jaxlm.data.interactions`.
         run: whose interactions.json is read.
     """
     users, items, met = read_interactions(run)
-    examples = (zeros({"user": np.int32(0)}, data.eval_batch or data.batch),)
-    return Predictor(FindUsers(users, items, met), in_evaluation(logits), TopItems(items), examples)
+    width = max(map(len, met), default=0) if "seen" in config.model.inputs else 0
+    row: Example = {"user": np.zeros((), np.int32)} | ({"seen": np.zeros(width, np.int32)} if width else {})
+    examples = (zeros(row, config.data.eval_batch or config.data.batch),)
+    return Predictor(FindUsers(users, items, met, width), in_evaluation(logits), TopItems(items), examples)

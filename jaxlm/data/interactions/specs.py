@@ -124,17 +124,16 @@ class Interactions:
         """Raise BadInput where the data cannot be read or do not fit a model.
 
         Args:
-            model: has a vector for each of `users` and `items`.
+            model: has a vector for each of `items`, and where it has `users` for each of these.
             repeat: not read: all batches have one shape.
         """
         del repeat
         found = self.loaded()
-        for name, names in (("users", found.user_names), ("items", found.item_names)):
-            if len(names) != read_size(model, name):
-                raise BadInput(
-                    f"the data has {len(names)} {name} and the model {read_size(model, name)}: "
-                    f"set --model.{name} {len(names)}"
-                )
+        counts = {"users": len(found.user_names), "items": len(found.item_names)}
+        for name, count in counts.items():
+            size = read_size(model, name) if name == "items" else getattr(model, name, count)
+            if count != size:
+                raise BadInput(f"the data has {count} {name} and the model {size}: set --model.{name} {count}")
         for name in ("negatives", "sampled"):
             if getattr(self, name) < 0:
                 raise BadInput(f"data.{name} is {getattr(self, name)}: give 0 or more")
