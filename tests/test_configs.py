@@ -17,6 +17,7 @@ from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import compute
 from jaxlm.train.recorder import Recorder
 from shrunk_images import IMAGES, image_words
+from shrunk_recommenders import RECOMMENDERS, recommender_words
 from shrunk_sound import SPEECH, TRANSCRIBED, VOICES, speech_words, transcribed_words
 from shrunk_texts import (
     ASKED,
@@ -44,6 +45,7 @@ NEEDS_TFDS = [
     if any(spec in path.read_text() for spec in TFDS_SPECS) or path.stem.endswith(("_sst2", "_mnist"))
 ]
 EXPERIMENTS = {
+    **dict.fromkeys(RECOMMENDERS, "recommendation.py"),
     **dict.fromkeys(TRANSCRIBED, "speech_to_text.py"),
     **dict.fromkeys(ASKED, "question_answering.py"),
     **dict.fromkeys(VOICES, "speech_synthesis.py"),
@@ -99,6 +101,8 @@ def words_of(name, tmp_path, monkeypatch):
     """The words that shrink a config of whatever kind."""
     if name in TAGS:
         return tag_words(name, tmp_path, monkeypatch)
+    if name in RECOMMENDERS:
+        return recommender_words(name, tmp_path, monkeypatch)
     kinds = (
         ({**SPEECH, **VOICES}, speech_words),
         (TRANSCRIBED, transcribed_words),
@@ -173,6 +177,8 @@ def check_predicted(name, run):
     elif name in (*SPEECH, *TRANSCRIBED, "vocos_spoken_digits"):
         batch = RunDirectory(run).config().data.eval()[0]
         inputs = [batch["audio"][row, : batch["samples"][row]] / 32768 for row in range(2)]
+    elif name in RECOMMENDERS:
+        inputs = [{"user": "1", "top": 3}, "2"]
     elif name in VOICES:
         inputs = ["seven", {"text": "three"}]
     else:
@@ -183,6 +189,7 @@ def check_predicted(name, run):
     assert all({"samples", "rate", "seconds"} <= answer.keys() for answer in answers if name in VOICES)
     keys = {"label", "probability", "probabilities"} if name in {**IMAGES, **TEXTS} else {"entities", "words"}
     assert all(keys <= answer.keys() for answer in answers if name in {**IMAGES, **TEXTS, **TAGS})
+    assert all(len(answer["items"]) == len(answer["scores"]) > 2 for answer in answers if name in RECOMMENDERS)
     assert all({"answer", "start", "end", "probability"} <= answer.keys() for answer in answers if name in ASKED)
     assert all(
         isinstance(answer["text"], str)

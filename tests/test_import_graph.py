@@ -72,6 +72,7 @@ HOMES = {
     "matplotlib": {"ablate", "predict"},
     "jinja2": {"ablate"},
     "tabulate": {"ablate", "verbs"},
+    "implicit": set(),
     "torch": set(),
     "pickle": set(),
 }
