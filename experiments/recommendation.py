@@ -22,7 +22,7 @@ def scores_of(config: Config, *items: str) -> LossFn:
 def build(config: Config, place: Placement) -> Experiment:
     """Compose a loss of scores; the evaluations are rankings among all items and among sampled ones."""
     data = config.data
-    config.loss.check(data.rows == "pairs" and data.negatives > 0)
+    config.loss.check(data)
     evaluations = {"eval": full_ranking(scores_of(config), data.eval(), data.cutoffs)}
     if data.sampled:
         scores = scores_of(config, "items")

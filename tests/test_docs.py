@@ -75,6 +75,9 @@ RULES = {  # by a regular expression for the whole command; the first that match
     r"jaxlm train llama_stories_dpo .*": run(
         "SHRUNK", {"RUN": "lora", "LLAMA": "new", "PAIRS.jsonl": "new"}, slow=True
     ),
+    r"jaxlm train (mf|neumf)_citeulike .*": run("SHRUNK", {"CITEULIKE/users.dat": "new"}),
+    r"jaxlm train sasrec_file .*": run("SHRUNK", {"INTERACTIONS.csv": "new"}),
+    r"jaxlm predict RECOMMENDER .*": run("", {"RECOMMENDER": "recommender"}),
     r"jaxlm (list|doctor).*": run(""),
     r"jaxlm (info|eval|sample) RUN.*": run("", {"RUN": "language"}),
     r"jaxlm predict RUN FILE\.\.\.": run("", {"RUN": "digits", "FILE...": "image"}),
@@ -155,6 +158,9 @@ class Places:
     def sound(self, path: Path, config: str) -> None:
         self.path("speech", "")
         shutil.copy(next((self.home / "data" / "ctc_spoken_digits").glob("*.wav")), path)
+
+    def recommender(self, path: Path, config: str = "") -> None:
+        train("mf_citeulike", *shrink("mf_citeulike", self.home), "--run.directory", str(path))
 
     def image(self, path: Path, config: str) -> None:
         shutil.copy(next(Path(self.path("images", "")).rglob("*.png")), path)

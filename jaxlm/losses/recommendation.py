@@ -35,13 +35,13 @@ class Recommendation:
         """Return the loss of a model."""
         return recommendation(model, self.objective, self.unobserved)
 
-    def check(self, negatives: bool) -> None:
+    def check(self, data: Any) -> None:
         """Raise BadInput where the rows do not have what the objective compares.
 
         Args:
-            negatives: whether rows have drawn items.
+            data: a spec of `jaxlm.data.interactions`.
         """
-        if self.objective not in WHOLE and not negatives:
+        if self.objective not in WHOLE and (data.rows != "pairs" or not data.negatives):
             raise BadInput(
                 f"loss.objective {self.objective} compares with drawn items: set --data.rows pairs and --data.negatives"
             )
@@ -93,10 +93,9 @@ def recommendation(model: Model, objective: Objective, unobserved: float | jax.A
             if objective == "softmax":
                 nats_BS = jax.nn.logsumexp(scores_BI, axis=1, keepdims=True) - scores_BS
             else:
-                shares_B1 = (
-                    jnp.square(scores_BI).sum(1, keepdims=True) / jnp.maximum((weights_BS > 0).sum(1), 1)[:, None]
-                )
-                nats_BS = jnp.square(scores_BS - 1) + unobserved * shares_B1
+                counts_B1 = jnp.maximum((weights_BS > 0).sum(1, keepdims=True), 1)
+                squares_B1 = jnp.square(scores_BI).sum(1, keepdims=True)
+                nats_BS = jnp.square(scores_BS - 1) + unobserved * squares_B1 / counts_B1
         else:
             items_BN = jnp.concatenate([met_BS, batch["negatives"]], 1)
             scores_BN = model.apply(given, batch["user"], items_BN, **options).astype(jnp.float32)
@@ -129,13 +128,13 @@ class NextItem:
         """Return the loss of a model."""
         return next_item(model)
 
-    def check(self, negatives: bool) -> None:
+    def check(self, data: Any) -> None:
         """Raise BadInput where rows are not those of users.
 
         Args:
-            negatives: whether rows have drawn items.
+            data: a spec of `jaxlm.data.interactions`.
         """
-        if negatives:
+        if data.rows != "users":
             raise BadInput("the loss of the next item reads all items of a user: set --data.rows users")
 
 

@@ -47,7 +47,7 @@ def sampled_ranking(logits: LossFn, data: Data, cutoffs: Sequence[int], every: i
 
     Args:
         logits: gives the scores of "items" [B, K] (`predict.forward`).
-        data: batches of `sampled_rows`, whose first item is the held-out one.
+        data: batches of `SampledRows`, whose first item is the held-out one.
         cutoffs: the k of the metrics.
         every: updates between two evaluations.
     """

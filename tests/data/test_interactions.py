@@ -11,11 +11,11 @@ import pytest
 from jaxlm.data.epoch import Epoch
 from jaxlm.data.interactions import CiteULike, Fraction, InteractionFile, Interactions, LeaveOneOut
 from jaxlm.data.interactions.log import Histories
-from jaxlm.data.interactions.rows import PairRows, sampled_rows
+from jaxlm.data.interactions.rows import PairRows, SampledRows
 from jaxlm.data.interactions.sampling import draw_unmet, row_words
 from jaxlm.data.interactions.splits import hold_out, in_time
 from jaxlm.errors import BadInput
-from jaxlm.losses import Recommendation
+from jaxlm.losses import NextItem, Recommendation
 from jaxlm.models.factorization import MatrixFactorization
 from jaxlm.models.two_tower import TwoTower
 
@@ -190,12 +190,12 @@ def test_batches_are_functions_of_seed_and_update_and_shards_are_parts_of_them(t
 def test_sampled_rows_have_the_item_first_and_distinct_unmet_others():
     met = Histories(np.array([0, 2, 3]), np.array([1, 4, 0], np.int32))
     held_out = Histories(np.array([0, 1, 2]), np.array([2, 9], np.int32))
-    batch = sampled_rows(met, held_out, 12, 9, ("ann", "bob")).take(np.arange(2), None)
+    batch = SampledRows(met, held_out, 12, 9, ("ann", "bob")).take(np.arange(2), None)
     assert batch["items"][:, 0].tolist() == [2, 9]
     assert set(batch["items"][0].tolist()) == set(range(12)) - {1, 4}
     assert len(set(batch["items"][1].tolist())) == 10
     with pytest.raises(BadInput, match="the user ann has 9 items left to meet"):
-        sampled_rows(met, held_out, 12, 10, ("ann", "bob"))
+        SampledRows(met, held_out, 12, 10, ("ann", "bob"))
 
 
 def test_rows_are_filled_up_behind_the_last_items():
@@ -213,7 +213,9 @@ def test_data_and_a_model_or_a_loss_of_other_sizes_or_rows_are_refused(tmp_path)
     with pytest.raises(BadInput, match="data.negatives is -1"):
         dataclasses.replace(spec, negatives=-1).check(MatrixFactorization(users=40, items=30))
     with pytest.raises(BadInput, match="set --data.rows pairs"):
-        Recommendation(objective="bpr").check(negatives=False)
+        Recommendation(objective="bpr").check(dataclasses.replace(spec, rows="users"))
+    with pytest.raises(BadInput, match="set --data.rows users"):
+        NextItem().check(spec)
     with pytest.raises(BadInput, match="set --data.rows users"):
         Recommendation(objective="bpr")(TwoTower(items=30))
 

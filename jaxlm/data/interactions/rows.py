@@ -124,33 +124,60 @@ class RankingRows:
         return json_sha256("ranking", fingerprint_of(self.met), fingerprint_of(self.held_out))
 
 
-def sampled_rows(met: Histories, held_out: Histories, items: int, count: int, names: tuple[str, ...]) -> ArraySource:
-    """Return a row for each held-out item: "user" [B] and "items" [B, 1 + count], the item and others to rank it among.
+@dataclass(frozen=True, eq=False)
+class SampledRows:
+    """A row for each held-out item: "user" [B], "seen" [B, S], and "items" [B, 1 + K], the item and K to rank it among.
 
     The others are drawn without repetition from the items that the user has met neither in training nor held out (He
     et al. 2017, section 4.1), as a function of the row alone.
 
-    Args:
+    Attributes:
         met: of the training.
         held_out: of the evaluation.
         items: I.
-        count: items that are drawn.
+        count: K.
         names: of users, for a message.
 
     Raises:
         BadInput: a user has fewer unmet items than `count`.
     """
-    users = held_out.users
-    left = items - (met.counts + held_out.counts)[users]
-    if len(left) and left.min() < count:
-        raise BadInput(
-            f"the user {names[users[left.argmin()]]} has {left.min()} items left to meet: set data.sampled to at most "
-            "that many, or 0"
-        )
-    codes = np.sort(np.concatenate([codes_of(met, items), codes_of(held_out, items)]))
-    words = row_words(Epoch(0, 0), np.arange(len(users)), count)
-    drawn = draw_unmet(words, users, codes, items, distinct=True)
-    return ArraySource({"user": users, "items": np.concatenate([held_out.items[:, None], drawn], 1)})
+
+    met: Histories
+    held_out: Histories
+    items: int
+    count: int
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        left = np.where(self.held_out.counts > 0, self.items - self.met.counts - self.held_out.counts, self.items)
+        if left.min() < self.count:
+            raise BadInput(
+                f"the user {self.names[left.argmin()]} has {left.min()} items left to meet: set data.sampled to at "
+                "most that many, or 0"
+            )
+
+    def __len__(self) -> int:
+        return len(self.held_out.items)
+
+    def take(self, rows: np.ndarray, epoch: Epoch | None) -> Batch:
+        """Return held-out items by number."""
+        del epoch
+        users = self._users[rows]
+        drawn = draw_unmet(row_words(Epoch(0, 0), rows, self.count), users, self._codes, self.items, distinct=True)
+        seen = self.met.padded(users, max(int(self.met.counts.max()), 1))
+        return {"user": users, "seen": seen, "items": np.concatenate([self.held_out.items[rows][:, None], drawn], 1)}
+
+    @cached_property
+    def _users(self) -> np.ndarray:
+        return self.held_out.users
+
+    @cached_property
+    def _codes(self) -> np.ndarray:
+        return np.sort(np.concatenate([codes_of(self.met, self.items), codes_of(self.held_out, self.items)]))
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over both sets of interactions and the number of drawn items."""
+        return json_sha256("sampled", fingerprint_of(self.met), fingerprint_of(self.held_out), self.items, self.count)
 
 
 def codes_of(met: Histories, items: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxlm.data.interactions.files import CiteULike, InteractionFile, TfdsInteractions
 from jaxlm.data.interactions.log import Histories, InteractionLog
-from jaxlm.data.interactions.rows import PairRows, RankingRows, UserRows, sampled_rows
+from jaxlm.data.interactions.rows import PairRows, RankingRows, SampledRows, UserRows
 from jaxlm.data.interactions.splits import Fraction, LeaveOneOut, Split, hold_out, in_time
 from jaxlm.data.model_checks import read_size
 from jaxlm.data.order import InOrder, Shuffled
@@ -101,7 +101,7 @@ class Interactions:
             BadInput: a user has met too many items.
         """
         found = self.loaded()
-        rows = sampled_rows(found.met, found.held_out, len(found.item_names), self.sampled, found.user_names)
+        rows = SampledRows(found.met, found.held_out, len(found.item_names), self.sampled, found.user_names)
         return InOrder(rows, self.eval_batch or self.batch)
 
     def example(self) -> tuple[np.ndarray, np.ndarray]:
