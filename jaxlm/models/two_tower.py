@@ -64,6 +64,7 @@ class TwoTower(Module):
         Returns:
             [B, K], or [B, I] for all.
         """
+        self.validate()
         seen_BS = jnp.full((len(users_B), 1), -1) if seen is None else seen
         there_BS = (seen_BS >= 0).astype(jnp.float32)
         kept_BS = Dropout(self.dropout, deterministic=not train)(there_BS)

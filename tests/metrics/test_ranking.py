@@ -51,7 +51,7 @@ def test_a_constant_scorer_scores_chance_and_an_oracle_one():
     np.testing.assert_allclose(constant["mrr"], [sum(1 / r for r in range(1, n + 1)) / n for n in left], rtol=1e-12)
     scores = np.random.default_rng(0).random((2, items), np.float32)
     np.put_along_axis(scores, targets, 2.0, 1)
-    np.put_along_axis(scores, np.maximum(seen, 0), 3.0, 1)  # what was met is no rival, however large its score
+    scores[np.repeat([0, 1], [3, 4]), seen[seen >= 0]] = 3.0  # what was met is no rival, however large its score
     assert all((x == 1).all() for x in values(scores, targets, seen, (k,)).values())
 
 
