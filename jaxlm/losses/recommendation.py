@@ -154,17 +154,17 @@ def next_item(model: Model) -> LossFn:
         params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array, *, train: bool
     ) -> tuple[Metrics, PyTree]:
         items_BS = batch["positives"]
-        counts_B = (items_BS >= 0).sum(1, keepdims=True)
-        before_BS = jnp.where(jnp.arange(items_BS.shape[1]) < counts_B - 1, items_BS, -1)
+        counts_B1 = (items_BS >= 0).sum(1, keepdims=True)
+        before_BS = jnp.where(jnp.arange(items_BS.shape[1])[None] < counts_B1 - 1, items_BS, -1)
         options: dict[str, Any] = {"train": train, "rngs": {"dropout": key} if train else None}
         given = {"params": params, **variables}
         scores_BTI = model.apply(given, batch["user"], seen=before_BS, every=True, **options)
         length = scores_BTI.shape[1]
-        first_B1 = jnp.maximum(counts_B - 1 - length, 0) + 1  # the place of the first target
-        places_BT = first_B1 + jnp.arange(length)
+        first_B1 = jnp.maximum(counts_B1 - 1 - length, 0) + 1  # the place of the first target
+        places_BT = first_B1 + jnp.arange(length)[None]
         targets_BT = jnp.take_along_axis(items_BS, jnp.minimum(places_BT, items_BS.shape[1] - 1), 1)
         mask_B = batch.get("mask", jnp.ones(len(items_BS), jnp.float32))
-        weights_BT = (places_BT < counts_B) * mask_B[:, None]
+        weights_BT = (places_BT < counts_B1) * mask_B[:, None]
         nats_BT, correct_BT = cross_entropy(scores_BTI, targets_BT)
         return {
             "loss": Mean.from_values(nats_BT, weights_BT),

@@ -96,5 +96,5 @@ def last_items(seen_BS: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     """
     width = min(count, seen_BS.shape[1])
     counts_B = (seen_BS >= 0).sum(1)
-    places_BT = jnp.maximum(counts_B - width, 0)[:, None] + jnp.arange(width)
+    places_BT = jnp.maximum(counts_B - width, 0)[:, None] + jnp.arange(width)[None]
     return jnp.take_along_axis(seen_BS, places_BT, 1), jnp.minimum(counts_B, width)

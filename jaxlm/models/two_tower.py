@@ -78,7 +78,7 @@ class TwoTower(Module):
         bias = table(self.items, 1, 0.0, "item_bias")
         if items is None:
             item_ID = self._layers(vectors.embedding[: self.items], self.item_hidden, "item")
-            return jnp.einsum("bd,id->bi", user_BD, item_ID) + bias.embedding[: self.items, 0]
+            return jnp.einsum("bd,id->bi", user_BD, item_ID) + bias.embedding[None, : self.items, 0]
         item_BKD = self._layers(vectors(items), self.item_hidden, "item")
         return jnp.einsum("bd,bkd->bk", user_BD, item_BKD) + bias(items)[..., 0]
 
