@@ -10,7 +10,7 @@ import numpy as np
 from whole_path import SHORT
 
 USERS, ITEMS = 40, 24
-SIZES = "--data.batch 16 --data.eval-batch 16 --data.sampled 5 --optim.warmup 2"
+SIZES = "--data.batch 16 --data.eval-batch 16 --data.sampled 5"
 KNOWN = f"--model.users {USERS} --model.items {ITEMS}"
 LAYERS = "--model.factors 4 --model.width 4 --model.hidden 8 4"
 RECOMMENDERS = {

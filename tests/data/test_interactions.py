@@ -220,13 +220,18 @@ def test_data_and_a_model_or_a_loss_of_other_sizes_or_rows_are_refused(tmp_path)
         Recommendation(objective="bpr")(TwoTower(items=30))
 
 
-def test_a_user_who_has_met_everything_is_refused_where_negatives_are_drawn(tmp_path):
-    rows = [("ann", item, 1) for item in "abc"] + [("bob", "a", 1), ("bob", "b", 2)]
-    path = write(tmp_path, "csv", rows)
-    spec = Interactions(source=InteractionFile(path=path), split=Fraction(0.4), batch=1, sampled=0)
-    spec.check(MatrixFactorization(users=2, items=3))  # one of three is held out of ann
+def test_a_split_that_leaves_nothing_is_refused(tmp_path):
+    source = InteractionFile(path=write(tmp_path, "csv", [("ann", item, 1) for item in "abc"]))
     with pytest.raises(BadInput, match="leaves nothing to evaluate on"):
-        Interactions(source=InteractionFile(path=path), split=Fraction(0.1)).loaded()
+        Interactions(source=source, split=Fraction(0.1)).loaded()
+    with pytest.raises(BadInput, match="data.split.share is 1"):
+        Interactions(source=source, split=Fraction(1.0)).loaded()
+
+
+def test_who_has_met_all_but_what_is_held_out_is_given_that_as_negatives(tmp_path):
+    source = InteractionFile(path=write(tmp_path, "csv", [("ann", item, 1) for item in "abc"]))
+    spec = Interactions(source=source, batch=2)
+    assert (spec.train()[0]["negatives"] == spec.loaded().held_out.items[0]).all()
 
 
 @pytest.mark.skipif("JAXLM_TEST_DATA" not in os.environ, reason="JAXLM_TEST_DATA is not set: no CiteULike-a here")

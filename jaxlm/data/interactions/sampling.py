@@ -34,7 +34,8 @@ def draw_unmet(
 ) -> np.ndarray:
     """Turn random words into items, uniform over those that a user has not met.
 
-    An item that does not fit is drawn again from the mixed word.
+    An item that does not fit is drawn again from the mixed word. No user of a training has met all items, since the
+    splits hold some of the largest histories out.
 
     Args:
         words: uint64 [B, K].

@@ -139,9 +139,6 @@ class Interactions:
                 raise BadInput(f"data.{name} is {getattr(self, name)}: give 0 or more")
         if not self.cutoffs or min(self.cutoffs) < 1:
             raise BadInput(f"data.cutoffs is {list(self.cutoffs)}: give one or more numbers of at least 1")
-        if self.rows == "pairs" and self.negatives and found.met.counts.max() == len(found.item_names):
-            user = found.user_names[int(found.met.counts.argmax())]
-            raise BadInput(f"the user {user} has met all items, so no negative can be drawn: leave this user out")
 
 
 @lru_cache(maxsize=4)
