@@ -12,7 +12,7 @@ from jaxlm.models.sasrec import SASRec
 
 MODEL = MatrixFactorization(users=5, items=9, width=3, std=0.5)
 KEY = jax.random.key(0)
-PARAMS = MODEL.init(KEY, np.zeros(1, np.int32), np.zeros((1, 1), np.int32))["params"]
+PARAMS = jax.jit(MODEL.init)(KEY, np.zeros(1, np.int32), np.zeros((1, 1), np.int32))["params"]
 PAIRS = {
     "user": np.array([0, 3, 4, 1], np.int32),
     "positives": np.array([[2], [8], [0], [5]], np.int32),
@@ -24,15 +24,14 @@ USERS = {
 }
 
 
-def scores():
-    return np.asarray(MODEL.apply({"params": PARAMS}, np.arange(5)), np.float64)
+SCORES = np.asarray(jax.jit(MODEL.apply)({"params": PARAMS}, np.arange(5)), np.float64)
 
 
 def by_hand(objective, batch):
     """The sum of the loss, in float64."""
     total = 0.0
     for row, user in enumerate(batch["user"]):
-        own = scores()[user]
+        own = SCORES[user]
         met = [item for item in batch["positives"][row] if item >= 0]
         for item in met:
             s, others = own[item], own[batch["negatives"][row]] if "negatives" in batch else own
@@ -63,21 +62,23 @@ def test_losses_are_their_formulas_and_padding_and_masks_add_nothing(objective):
 def test_micro_batches_have_the_gradient_of_the_whole(objective):
     batch = USERS if objective == "softmax" else PAIRS
     grad = steps.grad(recommendation(MODEL, objective))
-    whole, parts = (steps.accumulate(grad, count)(PARAMS, {}, batch, KEY)[0] for count in (1, 2))
+    whole, parts = (jax.jit(steps.accumulate(grad, count))(PARAMS, {}, batch, KEY)[0] for count in (1, 2))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole, parts)
 
 
 def test_the_loss_of_the_next_item_is_that_of_each_prefix():
     model = SASRec(items=9, context=3, depth=1, width=8, dropout=0.0)
-    params = model.init(KEY, np.zeros(1, np.int32))["params"]
+    params = jax.jit(model.init)(KEY, np.zeros(1, np.int32))["params"]
+    apply = jax.jit(lambda seen: model.apply({"params": params}, jnp.zeros(1, jnp.int32), seen=seen))
     batch = {"user": np.arange(3), "positives": np.array([[2, 1, 5, 0, 7], [8, 3, -1, -1, -1], [4, -1, -1, -1, -1]])}
     total = 0.0
     for row, first in ((0, 1), (1, 0)):  # the last three items before the last one of the first row are read
         met = [item for item in batch["positives"][row] if item >= 0]
         for place in range(first, len(met) - 1):
-            seen = jnp.array([met[first : place + 1]])
-            logits = np.asarray(model.apply({"params": params}, np.zeros(1), seen=seen), np.float64)[0]
+            seen = np.full((1, 4), -1)
+            seen[0, : place + 1 - first] = met[first : place + 1]
+            logits = np.asarray(apply(seen), np.float64)[0]
             total += np.log(np.exp(logits).sum()) - logits[met[place + 1]]
-    found = next_item(model)(params, {}, batch, KEY, train=False)[0]["loss"]
+    found = jax.jit(lambda batch: next_item(model)(params, {}, batch, KEY, train=False)[0]["loss"])(batch)
     np.testing.assert_allclose(found.total, total, rtol=1e-5)
     assert found.weight == 4

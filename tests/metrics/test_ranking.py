@@ -3,18 +3,24 @@
 from itertools import pairwise, permutations
 from math import log2
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 
 from jaxlm.metrics import compute, merge, rank_counts, ranking_metrics, ranking_values
 
 CUTOFFS = (1, 3, 5)
+COUNTS = jax.jit(rank_counts)
 
 
 def values(scores, targets, seen, cutoffs=CUTOFFS):
-    counts = rank_counts(jnp.asarray(scores), jnp.asarray(targets), jnp.asarray(seen))
+    counts = COUNTS(scores, targets, seen)
     return ranking_values(np.asarray(counts["above"]), np.asarray(counts["equal"]), np.asarray(targets) >= 0, cutoffs)
+
+
+def filled(items):
+    """Three items, of which some may be -1."""
+    return np.pad(items, (0, 3 - len(items)), constant_values=-1)
 
 
 def by_hand(order, held, k):
@@ -34,7 +40,7 @@ def test_metrics_are_expectations_over_all_orders_of_equal_scores():
         held, seen = items[: draw.integers(1, 4)], items[4 : draw.integers(4, 7)]
         ranked = [item for item in range(7) if item not in seen]
         orders = [order for order in permutations(ranked) if all(scores[a] >= scores[b] for a, b in pairwise(order))]
-        found = values(scores[None], np.pad(held, (0, 3 - len(held)), constant_values=-1)[None], seen[None])
+        found = values(scores[None], filled(held)[None], filled(seen)[None])
         for k in CUTOFFS:
             wanted = np.mean([by_hand(order, set(held), k) for order in orders], axis=0)
             names = (f"hr@{k}", f"recall@{k}", f"ndcg@{k}", "mrr")

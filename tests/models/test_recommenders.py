@@ -1,7 +1,8 @@
 """Models that score items: all items and chosen ones alike, known special cases, what each may and may not read."""
 
+from functools import cache, partial
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -24,11 +25,17 @@ MODELS = {
 }
 
 
+@cache
 def prepared(name):
     model = MODELS[name]
-    variables = model.init(jax.random.key(0), np.zeros(1, np.int32), np.zeros((1, 1), np.int32))
-    given = {"seen": jnp.asarray(SEEN)} if "seen" in model.inputs else {}
-    return variables, lambda variables, *items, **changed: model.apply(variables, USERS, *items, **{**given, **changed})
+    variables = jax.jit(model.init)(jax.random.key(0), np.zeros(1, np.int32), np.zeros((1, 1), np.int32))
+
+    @partial(jax.jit, static_argnames="every")
+    def score(variables, items=None, seen=SEEN, every=False):
+        given = {"seen": seen} if "seen" in model.inputs else {}
+        return model.apply(variables, USERS, items, **given, **({"every": True} if every else {}))
+
+    return variables, score
 
 
 @pytest.mark.parametrize("name", MODELS)
