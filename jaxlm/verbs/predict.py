@@ -40,6 +40,7 @@ def predict(words: argparse.Namespace) -> int:
     check_given(words)
     loaded = load_run(words.run, words.step)
     inputs = list(read_inputs(words, getattr(loaded.predictor.preprocess, "columns", ())))
+    inputs += [Input(f"user {name}", {"user": name}) for name in words.user]
     # a path is never cut, a text that names itself is
     if not isinstance(loaded.predictor.preprocess, ReadImages | ReadSpeech):
         inputs = [Input(shorten(one.name) or '""', one.value) if one.name == one.value else one for one in inputs]
@@ -172,7 +173,6 @@ def read_inputs(words: argparse.Namespace, columns: Sequence[str] = ()) -> Itera
             yield from (Input(line, line) for line in to_lines(text))
         else:
             yield Input(word, word)
-    yield from (Input(f"user {name}", {"user": name}) for name in words.user)
     if words.file is not None:
         yield from read_file(Path(words.file).expanduser(), words.column, columns)
 

@@ -38,9 +38,9 @@ class CiteULike:
             words = line.split()
             if not words or not all(word.isascii() and word.isdecimal() for word in words):
                 raise BadInput(f"{path} line {number}: not a count and the numbers of items: correct it")
-            if int(words[0]) != len(words) - 1:
+            if (words[0].lstrip("0") or "0") != str(len(words) - 1):
                 raise BadInput(
-                    f"{path} line {number}: the count is {words[0]} and {len(words) - 1} items follow: correct it"
+                    f"{path} line {number}: the count is {words[0][:20]} and {len(words) - 1} items follow: correct it"
                 )
             users += [str(number - 1)] * (len(words) - 1)
             items += [word.lstrip("0") or "0" for word in words[1:]]

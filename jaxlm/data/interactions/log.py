@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxlm.data.labelled_text.sources import sort_labels
 from jaxlm.errors import BadInput
 
 
@@ -66,9 +65,16 @@ def make_log(
 
 def _numbered(names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the place of each name among the sorted names, int32, and these."""
-    known = sort_labels(set(names))
+    known = sort_names(set(names))
     places = {name: place for place, name in enumerate(known)}
     return np.fromiter((places[name] for name in names), np.int32, len(names)), known
+
+
+def sort_names(names: set[str]) -> tuple[str, ...]:
+    """Return names in the order of their numbers where all are whole numbers, of any length, else of their letters."""
+    if not all(name.isascii() and name.isdecimal() for name in names):
+        return tuple(sorted(names))
+    return tuple(sorted(names, key=lambda name: (len(name.lstrip("0")), name.lstrip("0"), name)))
 
 
 class Histories(NamedTuple):
