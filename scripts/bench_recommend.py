@@ -123,8 +123,9 @@ def bench_neumf(options: argparse.Namespace) -> tuple[Times, int]:
             (entropy(theirs(users, items), labels) / options.batch).backward()
             adam.step()
 
-    peers = {"PyTorch eager": train, "jaxlm": peer}
-    return alternate(peers, options.repeats, options.steps), options.batch * (1 + NEGATIVES)
+    return alternate({"PyTorch eager": train, "jaxlm": peer}, options.repeats, options.steps), options.batch * (
+        1 + NEGATIVES
+    )
 
 
 def check(ours: float, theirs: float) -> None:
@@ -179,8 +180,10 @@ def bench_rows(options: argparse.Namespace, users: int, items: int, width: int =
             new[2].append(square.at[chosen].set(second, mode="drop"))
         return (new[0], (moments._replace(count=number, mu=new[1], nu=new[2]), *rest)), {}
 
-    peers = {"all rows": Bare(init, whole, batches), "rows of the batch": Bare(init, by_row, batches)}
-    return alternate(dict(peers), options.repeats, options.steps), options.batch * (1 + NEGATIVES)
+    all_rows, rows = Bare(init, whole, batches), Bare(init, by_row, batches)
+    return alternate(
+        {"all rows": all_rows, "rows of the batch": rows}, options.repeats, options.steps
+    ), options.batch * (1 + NEGATIVES)
 
 
 if __name__ == "__main__":

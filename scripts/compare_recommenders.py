@@ -14,10 +14,10 @@ users.
 """
 
 import argparse
+import dataclasses
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +89,6 @@ def ours(config_name: str) -> Fit:
     """Return the fit of a config of jaxlm; a setting is words of a command line."""
 
     def fit(data: Interactions, matrix: Any, setting: dict[str, Any], seed: int) -> Scorer:
-        import dataclasses
-
         import jax
 
         from jaxlm.runs.load import load_module
@@ -125,7 +123,7 @@ def ours(config_name: str) -> Fit:
     return fit
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Method:
     """A recommender: how it is fitted, three settings to choose from, and whether it has a seed."""
 
@@ -245,12 +243,11 @@ def fitted(data: Interactions, name: str, setting: dict[str, Any], seed: int, ou
 def compare(source: CiteULike, options: argparse.Namespace) -> None:
     """Search, fit and print the table."""
     whole = options.split == "fraction"
-    split = Fraction(0.2) if whole else LeaveOneOut()
+    split: Fraction | LeaveOneOut = Fraction(0.2) if whole else LeaveOneOut()
     chosen_by = "ndcg@20" if whole else "sampled99/ndcg@10"
     shown = ("recall@20", "ndcg@20") if whole else ("sampled99/hr@10", "sampled99/ndcg@10", "hr@20", "ndcg@20")
-    parts = {
-        part: Interactions(source=source, split=split, part=part, eval_batch=256) for part in ("validation", "test")
-    }
+    test = Interactions(source=source, split=split, eval_batch=256)
+    parts = {"validation": dataclasses.replace(test, part="validation"), "test": test}
     found: dict[str, dict[str, np.ndarray]] = {}
     for name in options.only or METHODS:
         method = METHODS[name]

@@ -121,7 +121,7 @@ class FindUsers:
         else:
             user = int(find_names([fields["user"]], self._users, "user")[0])
             met = np.array(self.met[user], np.int64)
-        row: Example = {"user": np.int32(user)}
+        row: Example = {"user": np.array(user, np.int32)}
         if self.width:
             last = met[-self.width :].astype(np.int32)
             row["seen"] = np.pad(last, (0, self.width - len(last)), constant_values=-1)

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxlm.data.interactions.log import InteractionLog, make_log
 from jaxlm.data.readers.records import read_records, to_text
 from jaxlm.data.readers.text import BLANK, decode_text, is_blank, read_text, to_lines
@@ -33,7 +31,8 @@ class CiteULike:
             BadInput: it cannot be read, or a line is not a count and as many items; names file and line.
         """
         path = Path(self.path).expanduser()
-        users, items = [], []
+        users: list[str] = []
+        items: list[str] = []
         for number, line in enumerate(to_lines(read_text(path)), 1):
             words = line.split()
             if not words or not all(word.isascii() and word.isdecimal() for word in words):
@@ -76,7 +75,9 @@ class InteractionFile:
             BadInput: it cannot be read, or a line lacks a column or has another time; names file and line.
         """
         path = Path(self.path).expanduser()
-        users, items, times = [], [], []
+        users: list[str] = []
+        items: list[str] = []
+        times: list[float] = []
         for line, record in read_records(path):
             place = f"{path} line {line}"
             columns = (self.user, self.item, self.time) if self.time else (self.user, self.item)
@@ -158,8 +159,8 @@ class TfdsInteractions:
             place = f"example {number} of {self.name} {self.split}"
             time = float(example[self.time]) if self.time else 0.0
             rows.append((_name(example[self.user], place), _name(example[self.item], place), time))
-        users, items, times = zip(*rows, strict=True) if rows else ((), (), ())
-        return make_log(users, items, np.array(times) if self.time else None, f"{self.name} {self.split}")
+        times = [time for _, _, time in rows] if self.time else None
+        return make_log([one for one, _, _ in rows], [one for _, one, _ in rows], times, f"{self.name} {self.split}")
 
     def signature(self) -> Hashable:
         """Return the folder of the dataset and when it was prepared."""

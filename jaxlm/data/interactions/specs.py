@@ -14,7 +14,7 @@ from jaxlm.data.interactions.log import Histories, InteractionLog
 from jaxlm.data.interactions.rows import PairRows, RankingRows, SampledRows, UserRows
 from jaxlm.data.interactions.splits import Fraction, LeaveOneOut, Split, hold_out, in_time
 from jaxlm.data.model_checks import read_size
-from jaxlm.data.order import InOrder, Shuffled
+from jaxlm.data.order import InOrder, RowSource, Shuffled
 from jaxlm.data.protocol import summary_line
 from jaxlm.errors import BadInput
 
@@ -85,8 +85,9 @@ class Interactions:
     def train(self, seed: int = 0, noise: int | None = None) -> Shuffled:
         """Return the training batches."""
         found = self.loaded()
-        items = len(found.item_names)
-        rows = UserRows(found.met) if self.rows == "users" else PairRows(found.met, items, self.negatives)
+        rows: RowSource = PairRows(found.met, len(found.item_names), self.negatives)
+        if self.rows == "users":
+            rows = UserRows(found.met)
         return Shuffled(rows, self.batch, seed, noise)
 
     def eval(self) -> InOrder:
