@@ -17,7 +17,7 @@ MULTIPLE = 64  # of rows in a table, so that it can be split over devices by row
 VECTOR_STD = 0.01  # of initial vectors (He et al. 2017, section 4.1)
 
 
-def table(count: int, width: int, std: float, name: str) -> Embed:
+def vector_table(count: int, width: int, std: float, name: str) -> Embed:
     """Return a table of vectors; its last rows, up to a multiple of 64, belong to no user or item."""
     return Embed(-(-count // MULTIPLE) * MULTIPLE, width, std, name=name)
 
@@ -64,9 +64,9 @@ class MatrixFactorization(Module):
         Returns:
             [B, K], or [B, I] for all.
         """
-        user_BD = table(self.users, self.width, self.std, "user_table")(users_B)
+        user_BD = vector_table(self.users, self.width, self.std, "user_table")(users_B)
         user_BD = Dropout(self.dropout, deterministic=not train)(user_BD)
-        bias_I1 = table(self.items, 1, 0.0, "item_bias")
+        bias_I1 = vector_table(self.items, 1, 0.0, "item_bias")
         one_B1 = jnp.ones_like(user_BD[:, :1])
-        vectors = table(self.items, self.width, self.std, "item_table")
+        vectors = vector_table(self.items, self.width, self.std, "item_table")
         return products(user_BD, vectors, items, self.items) + products(one_B1, bias_I1, items, self.items)

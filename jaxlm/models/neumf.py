@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm.errors import BadInput
-from jaxlm.models.factorization import VECTOR_STD, table
+from jaxlm.models.factorization import VECTOR_STD, vector_table
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.linear import Dense
 from jaxlm.nn.module import Module
@@ -53,12 +53,12 @@ class NeuMF(Module):
         items = jnp.arange(self.items)[None] if items is None else items
         features = []
         if self.factors:
-            user_B1D = table(self.users, self.factors, self.std, "user_table")(users_B1)
-            features.append(user_B1D * table(self.items, self.factors, self.std, "item_table")(items))
+            user_B1D = vector_table(self.users, self.factors, self.std, "user_table")(users_B1)
+            features.append(user_B1D * vector_table(self.items, self.factors, self.std, "item_table")(items))
         if self.hidden:
             drop = Dropout(self.dropout, deterministic=not train)
-            user_B1D = drop(table(self.users, self.width, self.std, "user_table_of_layers")(users_B1))
-            item_BKD = drop(table(self.items, self.width, self.std, "item_table_of_layers")(items))
+            user_B1D = drop(vector_table(self.users, self.width, self.std, "user_table_of_layers")(users_B1))
+            item_BKD = drop(vector_table(self.items, self.width, self.std, "item_table_of_layers")(items))
             # the first layer of both vectors side by side, computed once for each of them
             x_BKH = Dense(self.hidden[0], name="user_hidden")(user_B1D)
             x_BKH = nn.relu(x_BKH + Dense(self.hidden[0], bias=False, name="item_hidden")(item_BKD))

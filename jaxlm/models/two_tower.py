@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlm.models.factorization import table
+from jaxlm.models.factorization import vector_table
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.linear import Dense
 from jaxlm.nn.module import Module
@@ -68,14 +68,14 @@ class TwoTower(Module):
         seen_BS = jnp.full((len(users_B), 1), -1) if seen is None else seen
         there_BS = (seen_BS >= 0).astype(jnp.float32)
         kept_BS = Dropout(self.dropout, deterministic=not train)(there_BS)
-        met = table(self.items, self.width, self.std, "met_table")
+        met = vector_table(self.items, self.width, self.std, "met_table")
         rows_B1 = jnp.arange(len(seen_BS))[:, None]
         counts_BI = jnp.zeros((len(seen_BS), met.vocab), jnp.float32).at[rows_B1, jnp.maximum(seen_BS, 0)].add(kept_BS)
         scale_B1 = jax.lax.rsqrt(jnp.maximum(there_BS.sum(1, keepdims=True), 1))
         user_BD = (counts_BI * scale_B1).astype(met.embedding.dtype) @ met.embedding
         user_BD = self._layers(user_BD, self.hidden, "user")
-        vectors = table(self.items, self.width, self.std, "item_table")
-        bias = table(self.items, 1, 0.0, "item_bias")
+        vectors = vector_table(self.items, self.width, self.std, "item_table")
+        bias = vector_table(self.items, 1, 0.0, "item_bias")
         if items is None:
             item_ID = self._layers(vectors.embedding[: self.items], self.item_hidden, "item")
             return jnp.einsum("bd,id->bi", user_BD, item_ID) + bias.embedding[None, : self.items, 0]

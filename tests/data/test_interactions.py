@@ -11,7 +11,7 @@ import pytest
 from jaxlm.data.epoch import Epoch
 from jaxlm.data.interactions import CiteULike, Fraction, InteractionFile, Interactions, LeaveOneOut
 from jaxlm.data.interactions.log import Histories
-from jaxlm.data.interactions.rows import PairRows, SampledRows
+from jaxlm.data.interactions.rows import InteractionRows, SampledRows
 from jaxlm.data.interactions.sampling import draw_unmet, row_words
 from jaxlm.data.interactions.splits import hold_out, in_time
 from jaxlm.errors import BadInput
@@ -159,7 +159,7 @@ def test_users_without_enough_items_are_trained_on_counted_and_told(tmp_path):
 def test_negatives_are_unmet_uniform_and_do_not_depend_on_the_batch(tmp_path):
     spec = Interactions(source=InteractionFile(path=random_log(tmp_path)), negatives=7, batch=8)
     found = spec.loaded()
-    rows = PairRows(found.met, 30, 7)
+    rows = InteractionRows(found.met, 30, 7)
     everything = rows.take(np.arange(len(rows)), Epoch(3, 1))
     some = rows.take(np.array([5, 2]), Epoch(3, 1))
     assert all(np.array_equal(x, everything[name][[5, 2]]) for name, x in some.items())

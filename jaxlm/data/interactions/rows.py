@@ -17,7 +17,7 @@ from jaxlm.errors import BadInput
 
 
 @dataclass(frozen=True, eq=False)
-class PairRows:
+class InteractionRows:
     """A row for each interaction: "user" int32 [B], "positives" [B, 1], "negatives" [B, K], items the user has not met.
 
     Attributes:

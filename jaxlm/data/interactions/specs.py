@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxlm.data.interactions.files import CiteULike, InteractionFile, TfdsInteractions
 from jaxlm.data.interactions.log import Histories, InteractionLog
-from jaxlm.data.interactions.rows import PairRows, RankingRows, SampledRows, UserRows
+from jaxlm.data.interactions.rows import InteractionRows, RankingRows, SampledRows, UserRows
 from jaxlm.data.interactions.splits import Fraction, LeaveOneOut, Split, hold_out, in_time
 from jaxlm.data.model_checks import read_size
 from jaxlm.data.order import InOrder, RowSource, Shuffled
@@ -85,7 +85,7 @@ class Interactions:
     def train(self, seed: int = 0, noise: int | None = None) -> Shuffled:
         """Return the training batches."""
         found = self.loaded()
-        rows: RowSource = PairRows(found.met, len(found.item_names), self.negatives)
+        rows: RowSource = InteractionRows(found.met, len(found.item_names), self.negatives)
         if self.rows == "users":
             rows = UserRows(found.met)
         return Shuffled(rows, self.batch, seed, noise)
