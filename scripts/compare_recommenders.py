@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from jaxlm.data.interactions import CiteULike, Fraction, Interactions, LeaveOneOut
 from jaxlm.metrics.bootstrap import bootstrap_interval
-from jaxlm.metrics.ranking import rank_counts, ranking_values
+from jaxlm.metrics.item_ranking import rank_counts, ranking_values
 
 WIDTH = 128
 Scorer = Callable[[np.ndarray], np.ndarray]  # users [B] -> scores of all items [B, I]

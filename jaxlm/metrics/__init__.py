@@ -2,8 +2,8 @@
 
 from jaxlm.metrics.classification import Calibration, Confusion, top_k
 from jaxlm.metrics.entities import Entities, Tags
+from jaxlm.metrics.item_ranking import rank_counts, ranking_metrics, ranking_values
 from jaxlm.metrics.mean import Mean, Metric, Metrics, Perplexity, compute, merge
-from jaxlm.metrics.ranking import rank_counts, ranking_metrics, ranking_values
 
 __all__ = [
     "Calibration",

@@ -12,7 +12,7 @@ from jaxlm.data.interactions.specs import INTERACTIONS
 from jaxlm.data.protocol import Data
 from jaxlm.data.readers.json_text import parse_json
 from jaxlm.errors import BadInput
-from jaxlm.metrics.ranking import rank_counts, ranking_metrics
+from jaxlm.metrics.item_ranking import rank_counts, ranking_metrics
 from jaxlm.predict.predictor import Answer, Example, Predictor, Prepared, in_evaluation, zeros
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import LossFn, eval_variables
