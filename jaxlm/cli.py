@@ -79,13 +79,18 @@ def _predict(verbs: Any) -> None:
     predict.add_argument(
         "inputs", metavar="INPUT", nargs="*", help="texts, or files of images or tables; - is the standard input"
     )
+    predict.add_argument(
+        "--user", action="append", default=[], metavar="NAME", help="a user to recommend items to; again for another"
+    )
     predict.add_argument("--file", default=None, help="inputs in a .csv, .tsv or .jsonl file, or one on each line")
     predict.add_argument(
         "--column", action="append", default=[], metavar="NAME", help="of --file; twice for pairs of texts"
     )
     predict.add_argument("--json", action="store_true", help="JSON lines, one an input, instead of a table")
     predict.add_argument("--proba", action="store_true", help="the probability of every class in the table")
-    predict.add_argument("--top", type=int, default=None, metavar="K", help="the K likeliest classes or words alone")
+    predict.add_argument(
+        "--top", type=int, default=None, metavar="K", help="the K likeliest classes, words or items alone"
+    )
     predict.add_argument("--length", type=int, default=None, help="new tokens of a continuation at most")
     predict.add_argument("--temperature", type=float, default=None, help="of a continuation (default: 0, greedy)")
     predict.add_argument("--top-p", type=float, default=None, help="sample among the likeliest tokens of mass P")

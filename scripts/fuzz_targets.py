@@ -105,6 +105,16 @@ def read_questions(folder: Path) -> None:
     ]
 
 
+def read_interactions(folder: Path) -> None:
+    """Read who met which item, in the layout of CiteULike or in columns."""
+    from jaxlm.data.interactions import CiteULike, InteractionFile, Interactions
+
+    path = next(folder.iterdir())
+    source = CiteULike(path=str(path)) if path.suffix == ".dat" else InteractionFile(path=str(path), time="time")
+    spec = Interactions(source=source, batch=1, sampled=0)
+    spec.train()[0], spec.eval()[0], spec.artefacts()
+
+
 def read_text(folder: Path) -> None:
     """Read plain text, and the lines of a file to predict for."""
     from argparse import Namespace
@@ -239,6 +249,8 @@ def targets(data: Path, work: Path) -> dict[str, Target]:
     conll = head(cases / "labels" / "ner_train.txt", 60, "conll.txt")
     asked = json.loads((data / "xquad_en" / "xquad.en.json").read_bytes())
     asked = {"q.json": json.dumps({"data": [{"paragraphs": asked["data"][0]["paragraphs"][:2]}]}).encode()}
+    met = head(data / "citeulike_a" / "users.dat", 6, "users.dat")
+    times = "user,item,time\n" + "".join(f"{user},{item},2024-05-{item + 1:02}\n" for user in "ab" for item in range(4))
     long = {"t.txt": TEXTS[0].encode() * 40}
     plain = {"t.txt": (TEXTS[0] + "\r\n").encode() * 40}
     arrays: dict[str, np.ndarray] = {
@@ -256,6 +268,7 @@ def targets(data: Path, work: Path) -> dict[str, Target]:
         "JSON lines": Target((lines, chat), read_json_lines),
         "CoNLL": Target((uner, conll), read_tags),
         "questions": Target((asked,), read_questions),
+        "interactions": Target((met, {"met.csv": times.encode()}), read_interactions),
         "plain text": Target((plain, long), read_text),
         "npz": Target(({"a.npz": npz(arrays)}, {"a.npz": stored(arrays)}), read_npz),
         "images": Target(tuple(images(data)), read_images),

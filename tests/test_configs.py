@@ -17,6 +17,7 @@ from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import compute
 from jaxlm.train.recorder import Recorder
 from shrunk_images import IMAGES, image_words
+from shrunk_recommenders import RECOMMENDERS, recommender_words
 from shrunk_sound import SPEECH, TRANSCRIBED, VOICES, speech_words, transcribed_words
 from shrunk_tables import INCOMES, TABLES, table_rows, table_words
 from shrunk_texts import (
@@ -45,6 +46,7 @@ NEEDS_TFDS = [
     if any(spec in path.read_text() for spec in TFDS_SPECS) or path.stem.endswith(("_sst2", "_mnist"))
 ]
 EXPERIMENTS = {
+    **dict.fromkeys(RECOMMENDERS, "recommendation.py"),
     **dict.fromkeys(TRANSCRIBED, "speech_to_text.py"),
     **dict.fromkeys(ASKED, "question_answering.py"),
     **dict.fromkeys(VOICES, "speech_synthesis.py"),
@@ -102,6 +104,8 @@ def words_of(name, tmp_path, monkeypatch):
     """The words that shrink a config of whatever kind."""
     if name in TAGS:
         return tag_words(name, tmp_path, monkeypatch)
+    if name in RECOMMENDERS:
+        return recommender_words(name, tmp_path, monkeypatch)
     kinds = (
         ({**SPEECH, **VOICES}, speech_words),
         (TRANSCRIBED, transcribed_words),
@@ -179,6 +183,8 @@ def check_predicted(name, run):
         inputs = [batch["audio"][row, : batch["samples"][row]] / 32768 for row in range(2)]
     elif name in (*TABLES, *INCOMES):
         inputs = table_rows(name)
+    elif name in RECOMMENDERS:
+        inputs = [{"user": "1", "top": 3}, "2"]
     elif name in VOICES:
         inputs = ["seven", {"text": "three"}]
     else:
@@ -191,6 +197,7 @@ def check_predicted(name, run):
     keys = {"label", "probability", "probabilities"} if name in classes else {"entities", "words"}
     assert all(keys <= answer.keys() for answer in answers if name in {**classes, **TAGS})
     assert all(isinstance(answer["value"], float) for answer in answers if name in TABLES)
+    assert all(len(answer["items"]) == len(answer["scores"]) > 2 for answer in answers if name in RECOMMENDERS)
     assert all({"answer", "start", "end", "probability"} <= answer.keys() for answer in answers if name in ASKED)
     assert all(
         isinstance(answer["text"], str)

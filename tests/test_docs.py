@@ -82,6 +82,9 @@ RULES = {  # by a regular expression for the whole command; the first that match
     r"jaxlm train curve_1_10_1": run("SHRUNK", slow=True),
     r"jaxlm predict HOUSES .*": run("", {"HOUSES": "houses", "ROWS.csv": "rows"}),
     r"jaxlm importance HOUSES": run("--repeats 1", {"HOUSES": "houses"}),
+    r"jaxlm train (mf|neumf)_citeulike .*": run("SHRUNK", {"CITEULIKE/users.dat": "new"}),
+    r"jaxlm train sasrec_file .*": run("SHRUNK", {"INTERACTIONS.csv": "new"}),
+    r"jaxlm predict RECOMMENDER .*": run("", {"RECOMMENDER": "recommender"}),
     r"jaxlm (list|doctor).*": run(""),
     r"jaxlm (info|eval|sample) RUN.*": run("", {"RUN": "language"}),
     r"jaxlm predict RUN FILE\.\.\.": run("", {"RUN": "digits", "FILE...": "image"}),
@@ -169,6 +172,9 @@ class Places:
 
     def rows(self, path: Path, config: str) -> None:
         path.write_text(houses(9))
+
+    def recommender(self, path: Path, config: str = "") -> None:
+        train("mf_citeulike", *shrink("mf_citeulike", self.home), "--run.directory", str(path))
 
     def image(self, path: Path, config: str) -> None:
         shutil.copy(next(Path(self.path("images", "")).rglob("*.png")), path)

@@ -6,6 +6,7 @@ from jaxlm.losses.dpo import DPO, dpo
 from jaxlm.losses.masked_language_model import masked_language_model
 from jaxlm.losses.next_token import next_token
 from jaxlm.losses.penalty import penalise
+from jaxlm.losses.recommendation import NextItem, Recommendation, next_item, recommendation
 from jaxlm.losses.regression import TABLE, Regression, regression
 from jaxlm.losses.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
 from jaxlm.losses.spans import answer_spans
@@ -19,6 +20,8 @@ __all__ = [
     "TABLE",
     "TEXT",
     "Classification",
+    "NextItem",
+    "Recommendation",
     "Regression",
     "SequenceToSequence",
     "Spectral",
@@ -28,8 +31,10 @@ __all__ = [
     "ctc",
     "dpo",
     "masked_language_model",
+    "next_item",
     "next_token",
     "penalise",
+    "recommendation",
     "regression",
     "sequence_to_sequence",
     "spectral",

@@ -2,6 +2,7 @@
 
 from jaxlm.metrics.classification import Calibration, Confusion, top_k
 from jaxlm.metrics.entities import Entities, Tags
+from jaxlm.metrics.item_ranking import rank_counts, ranking_metrics, ranking_values
 from jaxlm.metrics.mean import Mean, Metric, Metrics, Perplexity, compute, merge
 from jaxlm.metrics.regression import RegressionErrors
 
@@ -17,5 +18,8 @@ __all__ = [
     "Tags",
     "compute",
     "merge",
+    "rank_counts",
+    "ranking_metrics",
+    "ranking_values",
     "top_k",
 ]

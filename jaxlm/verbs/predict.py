@@ -47,6 +47,7 @@ def predict(words: argparse.Namespace) -> int:
         inputs = list(read_rows(words, predictor.preprocess))
     else:
         inputs = list(read_inputs(words, getattr(predictor.preprocess, "columns", ())))
+    inputs += [Input(f"user {name}", {"user": name}) for name in words.user]
     # a path is never cut, a text that names itself is
     if not isinstance(predictor.preprocess, ReadImages | ReadSpeech):
         inputs = [Input(shorten(one.name) or '""', one.value) if one.name == one.value else one for one in inputs]
@@ -141,6 +142,9 @@ def table_lines(found: list[Answered], words: argparse.Namespace) -> Iterator[st
                 yield f"{one.name:{width}}  {text}"
             case {"audio": path, "seconds": seconds}:
                 yield f"{one.name:{width}}  {path}  {seconds:.2f} s"
+            case {"items": names, "scores": scores}:
+                pairs = zip(names, scores, strict=True)
+                yield f"{one.name:{width}}  " + "  ".join(f"{name} {score:.4f}" for name, score in pairs)
             case {"text": text}:
                 yield f"{one.value if isinstance(one.value, str) else one.name}|{text}"
                 for guesses in answer.get("masks", []) if words.top else []:
@@ -151,8 +155,10 @@ def table_lines(found: list[Answered], words: argparse.Namespace) -> Iterator[st
 
 def check_given(words: argparse.Namespace) -> None:
     """Raise BadInput where the command line has no inputs, or a column of no file."""
-    if not words.inputs and words.file is None:
-        raise BadInput("nothing to predict for: give texts or image files, --file FILE, or - for the standard input")
+    if not words.inputs and not words.user and words.file is None:
+        raise BadInput(
+            "nothing to predict for: give texts or image files, --user NAME, --file FILE, or - for the standard input"
+        )
     if words.column and words.file is None:
         raise BadInput("--column names a column of a file: give the file with --file")
 

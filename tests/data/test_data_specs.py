@@ -18,6 +18,7 @@ from jaxlm.data.audio import LibriSpeech, LJSpeech, LogMel, Manifest, SpokenDigi
 from jaxlm.data.audio.voices import Sounds, Voices
 from jaxlm.data.images.folder import ImageFolder
 from jaxlm.data.images.sources import ArrayImages, Digits, TfdsImages
+from jaxlm.data.interactions import InteractionFile, Interactions
 from jaxlm.data.labelled_text.sources import SentenceFiles, TfdsSentences, Trec
 from jaxlm.data.labelled_text.tag_sources import TagFiles, TfdsTags
 from jaxlm.data.pairs import PairFiles, ParallelText, SourceText, SpanCorruption, TfdsPairs
@@ -75,6 +76,8 @@ def makers(folder):
     heard = {"vocab": 3, "bands": 4}
     write_sound(folder)
     tiny_whisper.write_tokenizer(folder)
+    met = str(folder / "met.csv")
+    (folder / "met.csv").write_text("user,item\n" + "".join(f"{u},{(u + i) % 5}\n" for u in range(4) for i in range(3)))
     windows = sound | {"widths": (160,), "tokenizer": Pretrained(str(folder / "tokenizer.json"))}
     return [
         (SpokenText(**manifest, **windows), {"vocab": 266, "bands": 4, "source_context": 10, "context": 40}),
@@ -99,6 +102,7 @@ def makers(folder):
         (SquadFiles(**folders, **asking, widths=(8, 16)), {"encoder": sizes(vocab=40, context=16, types=2)}),
         (SourceText(**sources, tokenizer=Subwords(300), batch=2, length=4), {"vocab": 300}),
         (SpanCorruption(SourceText(**sources, tokenizer=Subwords(300, 8), batch=2, length=4)), {"vocab": 300}),
+        (Interactions(source=InteractionFile(path=met), batch=2, sampled=1), {"users": 4, "items": 5}),
         (DrawsSpec(batch=2), {}),
     ]
 

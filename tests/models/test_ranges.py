@@ -17,6 +17,7 @@ from jaxlm.models.adapted import Adapted
 from jaxlm.models.bert import BERT, MaskedLanguageModel
 from jaxlm.models.cnn import CNN
 from jaxlm.models.conformer import Conformer
+from jaxlm.models.factorization import MatrixFactorization
 from jaxlm.models.gpt import GPT
 from jaxlm.models.heads import Classifier, SpanClassifier, TokenClassifier
 from jaxlm.models.inception import Inception
@@ -24,10 +25,13 @@ from jaxlm.models.lstm import LSTM
 from jaxlm.models.lstm_text_to_text import LSTMTextToText
 from jaxlm.models.matcha import Matcha
 from jaxlm.models.mlp import MLP
+from jaxlm.models.neumf import NeuMF
 from jaxlm.models.resnet import ResNet
+from jaxlm.models.sasrec import SASRec
 from jaxlm.models.speech_to_tokens import BiLSTM, SpeechToTokens
 from jaxlm.models.t5 import T5
 from jaxlm.models.transformer import Transformer
+from jaxlm.models.two_tower import TwoTower
 from jaxlm.models.vgg import VGG
 from jaxlm.models.vit import ViT
 from jaxlm.models.vocos import Vocos
@@ -64,6 +68,10 @@ MODELS = (
     SpeechToTokens(vocab=9, encoder=BiLSTM(depth=1, width=4)),
     Matcha(vocab=9, speakers=2),
     Vocos(),
+    MatrixFactorization(users=3, items=4),
+    NeuMF(users=3, items=4),
+    TwoTower(items=4, hidden=(3,), item_hidden=(3,)),
+    SASRec(items=4),
 )
 # Made by models alone:
 LAYERS = {"Block", "MaskedHead", "Basic", "Bottleneck", "Attention", "Stack", "Inner", "TextToText", "ConformerBlock"}

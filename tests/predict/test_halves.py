@@ -22,6 +22,7 @@ from jaxlm.predict.classes import ClassProbabilities
 from jaxlm.predict.continuations import DecodeTokens, TokenizeChats, TokenizePrompts
 from jaxlm.predict.images import ReadImages
 from jaxlm.predict.masks import FillMasks, TokenizeMasked
+from jaxlm.predict.recommendations import FindUsers, TopItems
 from jaxlm.predict.sound.speech import ReadSpeech, WriteHeard
 from jaxlm.predict.sound.transcripts import ReadWindows, WriteTranscript
 from jaxlm.predict.sound.vocoders import WriteCopy
@@ -133,6 +134,12 @@ HALVES = {
         DecodeWritten(SPANS),
         "A copy <extra_id_1> of the licence",
         {"written": np.array([97, 261, 98, 0, 99])},
+    ),
+    "rankings": (
+        FindUsers(("ann", "bob"), ("x", "y", "z"), ((0,), (1, 2)), 2),
+        TopItems(("x", "y", "z"), 2),
+        {"user": "ann"},
+        {"logits": np.arange(3.0)},
     ),
     "masks": (TokenizeMasked(PIECES, 16), FillMasks(PIECES, 2), "a [MASK] of", GUESSES),
 }

@@ -21,6 +21,7 @@ NAMES = (
         "JSON lines",
         "CoNLL",
         "questions",
+        "interactions",
         "plain text",
     ),
     *("npz", "images", "run files"),
