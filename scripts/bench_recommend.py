@@ -68,7 +68,7 @@ def bench_neumf(options: argparse.Namespace) -> tuple[Times, int]:
     from jaxlm.steps import transforms
 
     torch.set_num_threads(options.threads)
-    model = NeuMF(users=USERS, items=ITEMS, factors=8, width=32, hidden=(32, 16, 8))
+    model: Any = NeuMF(users=USERS, items=ITEMS, factors=8, width=32, hidden=(32, 16, 8))
     batches = draw(8, options.batch, USERS, ITEMS)
     loss, tx = recommendation(model, "logistic"), Adam(peak_lr=1e-3)(100_000)
     example = np.zeros(1, np.int32), np.zeros((1, 1), np.int32)
@@ -83,13 +83,13 @@ def bench_neumf(options: argparse.Namespace) -> tuple[Times, int]:
             super().__init__()
             names = ("user_table", "item_table", "user_table_of_layers", "item_table_of_layers")
             tables = [torch.tensor(params[name]["embedding"]) for name in names]
-            self.tables = nn.ModuleList(nn.Embedding.from_pretrained(table, freeze=False) for table in tables)
+            self.tables: Any = nn.ModuleList(nn.Embedding.from_pretrained(table, freeze=False) for table in tables)
             first = np.concatenate([params[name]["kernel"] for name in ("user_hidden", "item_hidden")])
             kernels = [(first, params["user_hidden"]["bias"])]
             kernels += [(params[name]["kernel"], params[name]["bias"]) for name in ("hidden_1", "hidden_2", "head")]
-            self.layers = nn.ModuleList(nn.Linear(*kernel.shape) for kernel, _ in kernels)
+            self.layers: Any = nn.ModuleList(nn.Linear(*kernel.shape) for kernel, _ in kernels)
             with torch.no_grad():
-                for layer, (kernel, bias) in zip(self.layers, kernels, strict=True):
+                for layer, (kernel, bias) in zip(list[Any](self.layers), kernels, strict=True):
                     layer.weight.copy_(torch.tensor(kernel.T))
                     layer.bias.copy_(torch.tensor(bias))
 

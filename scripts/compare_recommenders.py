@@ -233,11 +233,12 @@ def fitted(data: Interactions, name: str, setting: dict[str, Any], seed: int, ou
         score = METHODS[name].fit(data, matrix, setting, seed)
         seconds = time.perf_counter() - began
         values = measure(data, score)
-        np.savez(path, seconds=seconds, **{name.replace("/", "|"): x for name, x in values.items()})
+        kept: dict[str, Any] = {name.replace("/", "|"): x for name, x in values.items()}
+        np.savez(path, seconds=seconds, **kept)
         shown = {name: round(float(x.mean()), 4) for name, x in values.items()}
         print(f"{data.part} {name} {setting} seed {seed}: {seconds:.0f} s {shown}", flush=True)
-    with np.load(path) as kept:
-        return {name.replace("|", "/"): kept[name] for name in kept.files}
+    with np.load(path) as found:
+        return {name.replace("|", "/"): found[name] for name in found.files}
 
 
 def compare(source: CiteULike, options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ RECOMMENDERS = {
     "mf_citeulike": f"{KNOWN} --model.width 8",
     "two_tower_citeulike": f"--model.items {ITEMS} --model.width 8",
     "neumf_citeulike": f"{KNOWN} {LAYERS}",
-    "neumf_movielens": f"{KNOWN} {LAYERS}",
+    "neumf_movielens": f"{KNOWN} {LAYERS} --run.metric sampled5/ndcg@10",
     "sasrec_movielens": f"--model.items {ITEMS} --model.width 8 --model.depth 1 --model.context 6",
     "sasrec_file": f"--model.items {ITEMS} --model.width 8 --model.depth 1 --model.context 6 --optim.peak-lr 1e-2",
 }
@@ -32,8 +33,9 @@ def met_items() -> list[list[int]]:
     ]
 
 
-def write_ratings(folder: Path) -> None:
-    """Prepare a TFDS dataset of the name and form of movielens/1m-ratings with these interactions."""
+@cache
+def movielens() -> type:
+    """Return the builder of a TFDS dataset of the name and form of movielens/1m-ratings; a name is registered once."""
     import tensorflow_datasets as tfds
 
     class Movielens(tfds.core.GeneratorBasedBuilder):
@@ -54,9 +56,14 @@ def write_ratings(folder: Path) -> None:
             for number, (user, item, time) in enumerate(rows):
                 yield number, {"user_id": str(user), "movie_id": str(item), "timestamp": time}
 
+    return Movielens
+
+
+def write_ratings(folder: Path) -> None:
+    """Prepare such a dataset with these interactions."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tfds warns of what it uses itself
-        builder = Movielens(config="1m-ratings", data_dir=str(folder), file_format="array_record")
+        builder = movielens()(config="1m-ratings", data_dir=str(folder), file_format="array_record")
         builder.download_and_prepare()
 
 

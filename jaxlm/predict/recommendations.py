@@ -222,12 +222,11 @@ def read_interactions(run: RunDirectory) -> tuple[tuple[str, ...], tuple[str, ..
     Raises:
         BadInput: interactions.json is damaged or not there.
     """
-    found = parse_json(run.artefact(INTERACTIONS), str(run.path / INTERACTIONS))
-    parts = [found.get(name) for name in ("users", "items", "met")] if isinstance(found, dict) else [None]
-    if not all(isinstance(part, list) for part in parts) or len(parts[0]) != len(parts[2]):
-        raise BadInput(f"{run.path / INTERACTIONS} is damaged: copy it from a run on the same data")
-    users, items, met = parts
-    return tuple(users), tuple(items), tuple(map(tuple, met))
+    place = run.path / INTERACTIONS
+    match parse_json(run.artefact(INTERACTIONS), str(place)):
+        case {"users": list(users), "items": list(items), "met": list(met)} if len(users) == len(met):
+            return tuple(users), tuple(items), tuple(map(tuple, met))
+    raise BadInput(f"{place} is damaged: copy it from a run on the same data")
 
 
 def recommender(logits: LossFn, config: Config, run: RunDirectory) -> Predictor:

@@ -100,9 +100,10 @@ def check_evaluations(experiment: Experiment, run: Run) -> None:
         known = ", ".join(f"{name}/..." for name in experiment.evaluations) or "none, since it has no evaluation"
         raise BadInput(f"run.metric {run.metric} is of no evaluation of this experiment: choose one of {known}")
     if chosen is not None and run.metric != Run().metric:
-        known = metric_names(experiment, run.metric.partition("/")[0])
-        if known and run.metric not in known:
-            raise BadInput(f"no evaluation reports run.metric {run.metric}: choose one of {', '.join(sorted(known))}")
+        reported = metric_names(experiment, run.metric.partition("/")[0])
+        if reported and run.metric not in reported:
+            names = ", ".join(sorted(reported))
+            raise BadInput(f"no evaluation reports run.metric {run.metric}: choose one of {names}")
     every = None if chosen is None else chosen.every
     if run.patience is not None and every is not None and (not every or every % run.save_every):
         raise BadInput(
