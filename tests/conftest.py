@@ -18,8 +18,8 @@ os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as scripts/env.py has it
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxlm" / "tests"  # of every checkout
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
-# jaxlib 0.12.0.1 crashes now and then while it serialises a program for a CPU (twice in the 4,000 default tests, inside of
-# `executable.serialize()`), and a worker dies with it: newer ones read what is kept and write nothing.
+# jaxlib 0.12.0.1 crashes now and then while it serialises a program for a CPU (twice in the 4,000 default tests, inside
+# of `executable.serialize()`), and a worker dies with it: newer ones read what is kept and write nothing.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3" if OLDEST else "1e9")
 
 # A shell that starts the tests in the background, or nohup, has their children ignore these signals.
