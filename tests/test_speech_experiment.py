@@ -54,7 +54,7 @@ def test_files_are_answered_with_the_times_of_their_words(trained, monkeypatch, 
     for line, shown, file in zip(told[:2], told[2:], files, strict=True):
         answer = json.loads(line)
         assert answer["text"] == " ".join(word["word"] for word in answer["words"])
-        assert shown == f"{file}  {answer['text']}"
+        assert shown == f"{file:{max(map(len, files))}}  {answer['text']}"
 
 
 def test_what_was_left_out_is_said_at_the_start(trained, tmp_path, monkeypatch, capsys):

@@ -37,7 +37,8 @@ def import_run(words: argparse.Namespace, rest: list[str]) -> int:
     folder = fetch_folder(words.source).absolute()
     model = pretrained.read_model(folder)
     config = _task_config(model, folder, words.config) if words.config else _language_config(model, folder, words)
-    fresh = "" if config.model is model else config.init.fresh  # its head comes with it
+    has_head = config.model is model and getattr(model, "classes", None) != 0
+    fresh = "" if has_head else config.init.fresh
     start = dataclasses.replace(config.init, path=str(folder), fresh=fresh)
     config = override(dataclasses.replace(config, init=start), rest, "jaxlm import")
     file = find_file("experiment", words.experiment)
