@@ -23,6 +23,9 @@ from jaxlm.data.labelled_text.sources import SentenceFiles, TfdsSentences, Trec
 from jaxlm.data.labelled_text.tag_sources import TagFiles, TfdsTags
 from jaxlm.data.pairs import PairFiles, ParallelText, SourceText, SpanCorruption, TfdsPairs
 from jaxlm.data.questions import SquadFiles
+from jaxlm.data.tables import ClassTable
+from jaxlm.data.tables.curve import Parabola
+from jaxlm.data.tables.table import Table
 from jaxlm.data.text.tfds import TfdsText
 from jaxlm.data.tokenizers.specs import Characters, Pretrained, Subwords
 from jaxlm.errors import BadInput
@@ -103,6 +106,8 @@ def makers(folder):
         (SourceText(**sources, tokenizer=Subwords(300), batch=2, length=4), {"vocab": 300}),
         (SpanCorruption(SourceText(**sources, tokenizer=Subwords(300, 8), batch=2, length=4)), {"vocab": 300}),
         (Interactions(source=InteractionFile(path=met), batch=2, sampled=1), {"users": 4, "items": 5}),
+        (ClassTable(**files, target="label"), {"classes": 2}),
+        (Parabola(count=8, batch=2), {}),
         (DrawsSpec(batch=2), {}),
     ]
 
@@ -182,10 +187,10 @@ def test_a_spec_makes_batches_of_its_size_that_follow_its_seeds(specs):
 def test_noise_leaves_the_order_of_the_rows_alone(specs):
     for spec, _ in specs:
         one, other = spec.train(3)[0], spec.train(3, 9)[0]
-        for name in {*one} - {"keys"} if not isinstance(spec, Masked) else {"targets"}:
+        for name in {*one} - {"keys", "negatives"} if not isinstance(spec, Masked) else {"targets"}:
             assert np.array_equal(one[name], other[name]), spec
         drawn = [name for name in one if not np.array_equal(one[name], other[name])]
-        assert bool(drawn) == ("keys" in one or isinstance(spec, Masked)), spec
+        assert bool(drawn) == bool({"keys", "negatives"} & {*one} or isinstance(spec, Masked)), spec
 
 
 def test_a_spec_accepts_a_model_that_fits_and_refuses_others_in_one_line(specs):
@@ -215,12 +220,15 @@ def test_a_spec_says_what_a_run_prints_and_keeps(specs):
         assert lines
         assert all(line and "\n" not in line for line in lines)
         assert amount >= 1
-        assert unit in ("images", "tokens", "texts", "sentences", "pairs", "draws", "utterances", "windows")
+        units = "images tokens texts sentences pairs draws utterances windows rows examples"
+        assert unit in units.split()
         assert all(json.loads(text) for text in files.values())
         assert {*files} == {
             *(["tokenizer.json"] if hasattr(spec, "build_tokenizer") else []),
             *(["classes.json"] if hasattr(spec, "names") else []),
             *(["speakers.json"] if hasattr(spec, "speakers") else []),
+            *(["columns.json"] if isinstance(spec, Table) else []),
+            *(["interactions.json"] if isinstance(spec, Interactions) else []),
         }
 
 

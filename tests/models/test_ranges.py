@@ -18,6 +18,7 @@ from jaxlm.models.bert import BERT, MaskedLanguageModel
 from jaxlm.models.cnn import CNN
 from jaxlm.models.conformer import Conformer
 from jaxlm.models.factorization import MatrixFactorization
+from jaxlm.models.ft_transformer import FTTransformer
 from jaxlm.models.gpt import GPT
 from jaxlm.models.heads import Classifier, SpanClassifier, TokenClassifier
 from jaxlm.models.inception import Inception
@@ -30,12 +31,15 @@ from jaxlm.models.resnet import ResNet
 from jaxlm.models.sasrec import SASRec
 from jaxlm.models.speech_to_tokens import BiLSTM, SpeechToTokens
 from jaxlm.models.t5 import T5
+from jaxlm.models.table_mlp import TableMLP
+from jaxlm.models.table_resnet import TableResNet
 from jaxlm.models.transformer import Transformer
 from jaxlm.models.two_tower import TwoTower
 from jaxlm.models.vgg import VGG
 from jaxlm.models.vit import ViT
 from jaxlm.models.vocos import Vocos
 from jaxlm.models.whisper import Whisper
+from jaxlm.nn.feature_tokens import FeatureTokens
 from jaxlm.nn.lora import LoRA
 from jaxlm.nn.module import Module
 from jaxlm.nn.position import RotaryScaling
@@ -72,6 +76,9 @@ MODELS = (
     NeuMF(users=3, items=4),
     TwoTower(items=4, hidden=(3,), item_hidden=(3,)),
     SASRec(items=4),
+    TableMLP(FeatureTokens()),
+    TableResNet(FeatureTokens()),
+    FTTransformer(FeatureTokens()),
 )
 # Made by models alone:
 LAYERS = {"Block", "MaskedHead", "Basic", "Bottleneck", "Attention", "Stack", "Inner", "TextToText", "ConformerBlock"}
