@@ -1,0 +1,55 @@
+"""Pictures as PNG: one by itself, and many in the rows of a sheet."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxlm.data.images.decode import from_pixels
+
+SIDE = 96  # pictures on a sheet are enlarged to about so many pixels
+GAP = 4
+TITLE = 20  # pixels of a line of text
+
+
+def picture_png(pixels: np.ndarray) -> bytes:
+    """Return a PNG of uint8 [H, W, C]."""
+    content = io.BytesIO()
+    from_pixels(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
+def sheet_png(rows: Mapping[str, np.ndarray], columns: int = 8) -> bytes:
+    """Return a PNG of pictures below their titles.
+
+    Args:
+        rows: title -> uint8 [N, H, W, C] pictures of one shape, in lines of at most `columns`; "" is no title.
+        columns: pictures in a line.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = next(iter(rows.values())).shape[1:3]
+    scale = max(1, round(SIDE / max(height, width)))
+    lines = [(title if not at else "", found[at : at + columns]) for title, found in rows.items()
+             for at in range(0, len(found), columns)]  # fmt: skip
+    across = min(columns, max(len(found) for _, found in lines))
+    font = ImageFont.load_default(13)
+    wide = max(across * (width * scale + GAP) + GAP, *(round(font.getlength(title)) + 2 * GAP for title in rows), 1)
+    high = sum(height * scale + GAP + (TITLE if title else 0) for title, _ in lines) + GAP
+    sheet = Image.new("RGB", (wide, high), "white")
+    draw, top = ImageDraw.Draw(sheet), GAP
+    for title, found in lines:
+        if title:
+            draw.text((GAP, top), title, fill="black", font=font)
+            top += TITLE
+        for number, pixels in enumerate(found):
+            sheet.paste(_enlarged(pixels, scale), (GAP + number * (width * scale + GAP), top))
+        top += height * scale + GAP
+    content = io.BytesIO()
+    sheet.save(content, "PNG")
+    return content.getvalue()
+
+
+def _enlarged(pixels: np.ndarray, scale: int) -> Any:
+    return from_pixels(pixels.repeat(scale, 0).repeat(scale, 1)).convert("RGB")
