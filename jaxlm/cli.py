@@ -95,7 +95,13 @@ def _predict(verbs: Any) -> None:
     predict.add_argument(
         "--vocoder", default=None, metavar="RUN", help="the run of a vocoder, for texts that are spoken"
     )
-    predict.add_argument("--output", default=None, metavar="FOLDER", help="where sound is written (default: here)")
+    predict.add_argument(
+        "--guidance", type=float, default=None, help="of pictures: how much the text counts; 1 is as trained"
+    )
+    predict.add_argument("--steps", type=int, default=None, help="of pictures: from noise to picture")
+    predict.add_argument(
+        "--output", default=None, metavar="FOLDER", help="where sound and pictures are written (default: here)"
+    )
     predict.add_argument(
         "--batch", type=int, default=None, metavar="N", help="inputs at a time (default: as in the evaluation)"
     )

@@ -64,7 +64,7 @@ HOMES = {
     "transformers": set(),
     "PIL": {"data"},
     "sklearn": {"data", "verbs"},
-    "scipy": {"verbs", "ablate"},
+    "scipy": {"verbs", "ablate", "metrics"},
     "statsmodels": {"ablate"},
     "ray": {"ablate"},
     "optuna": {"ablate"},

@@ -61,7 +61,13 @@ def parameter_table(leaves: dict[str, str]) -> str:
 
 
 def sample(words: argparse.Namespace) -> int:
-    """Print each prompt and its continuation."""
+    """Print each prompt and its continuation, or make a sheet of pictures of each where the run makes pictures."""
+    from jaxlm.verbs.pictures import PICTURE_OPTIONS, is_painter, sample_pictures
+
+    if is_painter(words.run):
+        return sample_pictures(words)
+    if given := [name for name in PICTURE_OPTIONS if getattr(words, name) is not None]:
+        raise BadInput(f"--{given[0]} is for runs that make pictures, and {words.run} does not: leave it out")
     import jax
 
     from jaxlm.decode import continue_text

@@ -1,12 +1,15 @@
 """Pictures as PNG: one by itself, and many in the rows of a sheet."""
 
 import io
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxlm.data.images.decode import from_pixels
+from jaxlm.errors import BadInput
 
 SIDE = 96  # pictures on a sheet are enlarged to about so many pixels
 GAP = 4
@@ -18,6 +21,21 @@ def picture_png(pixels: np.ndarray) -> bytes:
     content = io.BytesIO()
     from_pixels(pixels).save(content, "PNG")
     return content.getvalue()
+
+
+def write_png(path: Path, content: bytes) -> None:
+    """Write a PNG, whole or not at all; its folder is made.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror}): name another place with --output") from None
 
 
 def sheet_png(rows: Mapping[str, np.ndarray], columns: int = 8) -> bytes:
