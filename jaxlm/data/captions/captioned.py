@@ -214,13 +214,17 @@ class Captioned:
 def _load(spec: Captioned) -> LoadedCaptions:
     """Load both splits of a spec once a process, and tokenise their captions."""
     parts = spec.load()
+    for part in parts:
+        for number, text in enumerate(part.texts):
+            if not text.strip():
+                raise empty_caption(part, number)
     tokenizer = spec.tokenizer.build(parts[0].texts)
     rows, cut = {}, 0
     for name, part in zip(("train", "eval"), parts, strict=True):
         ids = encode_rows(tokenizer, part.texts, part.where)
         for number, row in enumerate(ids):
             if not len(row):
-                raise BadInput(f"{part.where(number)}: an empty caption: write one or leave the image out")
+                raise empty_caption(part, number)
         sizes = np.array([min(len(row), spec.width) for row in ids], np.int64)
         cut += sum(len(row) > spec.width for row in ids)
         tokens = np.zeros((len(ids), spec.width), np.int32)
@@ -228,3 +232,8 @@ def _load(spec: Captioned) -> LoadedCaptions:
             tokens[number, : sizes[number]] = row[: spec.width]
         rows[name] = CaptionedRows(part.images, part.choices, tokens, sizes)
     return LoadedCaptions(*parts, rows, tokenizer, cut)
+
+
+def empty_caption(part: Captions, number: int) -> BadInput:
+    """Return the error for a caption without text or tokens."""
+    return BadInput(f"{part.where(number)}: an empty caption: write one or leave the image out")

@@ -60,7 +60,10 @@ class CaptionFile(Captioned):
             BadInput: the table or an image cannot be read, a column is missing, or the sheet has too few tiles.
         """
         path = Path(self.path).expanduser()
-        lines, records = zip(*read_records(path), strict=True) if path.is_file() else ((), ())
+        lines, records = [], []
+        for line, record in read_records(path):
+            lines.append(line)
+            records.append(record)
         if not records:
             raise BadInput(f"{path} has no captions: give a .csv, .tsv or .jsonl file with a column of captions")
         texts = [self._value(path, line, one, self.caption) for line, one in zip(lines, records, strict=True)]
