@@ -22,12 +22,13 @@ config = Config(
     model=DiT(
         encoder=BERT(vocab=64, depth=1, width=32, heads=2, context=8, activation="gelu"),
         patch=2,
-        depth=3,
+        depth=2,
         width=64,
         heads=4,
+        hidden=192,
     ),
     data=CaptionedClasses(
-        images=Digits(batch=128, eval_batch=360),
+        images=Digits(batch=64, eval_batch=360),
         templates=("a handwritten {}", "the digit {}", "{} written by hand"),
         words=DIGIT_WORDS,
         width=4,
@@ -35,7 +36,7 @@ config = Config(
     loss=FlowMatching(),
     decode=Paint(method="heun", steps=10, guidance=1.5),
     optim=AdamW(peak_lr=2e-3, warmup=100, weight_decay=0.01, clip_norm=1.0, final_fraction=0.05),
-    run=Run(steps=3000, ema=0.99, eval_every=500, save_every=500, preview_every=1000, log_every=100),
+    run=Run(steps=2500, ema=0.99, eval_every=500, save_every=500, preview_every=500, log_every=100),
 )
 
 ablations = {

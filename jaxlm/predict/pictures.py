@@ -150,7 +150,9 @@ def painter(function: LossFn, config: Any, tokenizer: AnyTokenizer) -> Predictor
     """
     paint = config.decode
     read = ReadPrompts(tokenizer=tokenizer, width=config.data.width, steps=paint.steps, guidance=paint.guidance)
-    return Predictor(read, in_evaluation(function), WritePicture(), (zeros(read.row("", 0), config.data.images_of[1]),))
+    return Predictor(
+        read, in_evaluation(function), WritePicture(), (zeros(read.row("", 0), config.data.batch_sizes[1]),)
+    )
 
 
 def picture_painter(compose: Callable[[tuple[int, ...]], LossFn], config: Any, run: RunDirectory) -> Predictor:

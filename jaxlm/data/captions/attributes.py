@@ -39,7 +39,7 @@ class CaptionedAttributes(Captioned):
     seed: int = 0
 
     @property
-    def images_of(self) -> tuple[int, int]:
+    def batch_sizes(self) -> tuple[int, int]:
         """Return the images in a training batch and in an evaluation batch."""
         return self.images.batch, self.images.eval_batch or self.images.batch
 

@@ -120,7 +120,7 @@ class Captioned:
     tokenizer: Words | Characters | Bytes | Subwords | Pretrained = field(default_factory=Words)
 
     @property
-    def images_of(self) -> tuple[int, int]:
+    def batch_sizes(self) -> tuple[int, int]:
         """Return the images in a training batch and in an evaluation batch."""
         raise NotImplementedError
 
@@ -138,11 +138,11 @@ class Captioned:
 
     def train(self, seed: int = 0, noise: int | None = None) -> Shuffled:
         """Return the training batches; `noise` seeds the choice of captions and the keys."""
-        return Shuffled(self.loaded().rows["train"], self.images_of[0], seed, noise, keys=True)
+        return Shuffled(self.loaded().rows["train"], self.batch_sizes[0], seed, noise, keys=True)
 
     def eval(self) -> InOrder:
         """Return the evaluation batches: every image exactly once."""
-        return InOrder(self.loaded().rows["eval"], self.images_of[1], keys=True)
+        return InOrder(self.loaded().rows["eval"], self.batch_sizes[1], keys=True)
 
     def shape(self) -> tuple[int, ...]:
         """Return (height, width, channels) of an image."""
@@ -188,7 +188,7 @@ class Captioned:
 
     def throughput(self) -> tuple[int, str]:
         """Return what one training batch counts as."""
-        return self.images_of[0], "images"
+        return self.batch_sizes[0], "images"
 
     def check(self, model: Any, repeat: int = 1) -> None:
         """Raise BadInput where the data cannot be read or do not fit a model.

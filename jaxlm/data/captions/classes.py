@@ -29,7 +29,7 @@ class CaptionedClasses(Captioned):
     words: tuple[str, ...] = ()
 
     @property
-    def images_of(self) -> tuple[int, int]:
+    def batch_sizes(self) -> tuple[int, int]:
         """Return the images in a training batch and in an evaluation batch."""
         return self.images.batch, self.images.eval_batch or self.images.batch
 

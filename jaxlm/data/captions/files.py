@@ -49,7 +49,7 @@ class CaptionFile(Captioned):
     max_pixels: int = MAX_PIXELS
 
     @property
-    def images_of(self) -> tuple[int, int]:
+    def batch_sizes(self) -> tuple[int, int]:
         """Return the images in a training batch and in an evaluation batch."""
         return self.batch, self.eval_batch or self.batch
 

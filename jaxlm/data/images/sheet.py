@@ -49,8 +49,8 @@ def sheet_png(rows: Mapping[str, np.ndarray], columns: int = 8) -> bytes:
 
     height, width = next(iter(rows.values())).shape[1:3]
     scale = max(1, round(SIDE / max(height, width)))
-    lines = [(title if not at else "", found[at : at + columns]) for title, found in rows.items()
-             for at in range(0, len(found), columns)]  # fmt: skip
+    starts = [(title, at) for title, found in rows.items() for at in range(0, len(found), columns)]
+    lines = [("" if at else title, rows[title][at : at + columns]) for title, at in starts]
     across = min(columns, max(len(found) for _, found in lines))
     font = ImageFont.load_default(13)
     wide = max(across * (width * scale + GAP) + GAP, *(round(font.getlength(title)) + 2 * GAP for title in rows), 1)
