@@ -65,6 +65,7 @@ def test_predict_writes_a_file_for_each_text(trained, tmp_path, monkeypatch, cap
         ("--prompt purple", "no caption of the training has the word 'purple'"),
         ("--count 0", "--count is 0 for 1 prompts"),
         ("--steps 0", "steps is 0"),
+        ("--top-p 0.5", "--top-p is for runs that continue texts, and"),
         ("--guidance -1", "guidance is -1.0"),
         ("--output here.jpg", "--output is here.jpg: give a file that ends in .png"),
     ],

@@ -13,7 +13,7 @@ from jaxlm.nn.attention import Attention
 from jaxlm.nn.condition import AtTime, CaptionVector
 from jaxlm.nn.conv import Conv
 from jaxlm.nn.image_norm import ImageNorm
-from jaxlm.nn.linear import Dense
+from jaxlm.nn.linear import Dense, broadcast
 from jaxlm.nn.module import Module
 
 
@@ -34,7 +34,8 @@ class ConditionedBlock(Module):
         y_BHWC = jax.nn.silu(ImageNorm("group", name="norm_1")(x_BHWC))
         y_BHWC = ImageNorm("group", name="norm_2")(Conv(self.features, name="conv_1")(y_BHWC))
         modulate = Dense(2 * self.features, kernel_init=nn.initializers.zeros, name="modulate")
-        scale, shift = jnp.split(modulate(condition_BD)[:, None, None], 2, -1)
+        both = broadcast(modulate(condition_BD)[:, None, None], (*y_BHWC.shape[:3], 2 * self.features))
+        scale, shift = jnp.split(both, 2, -1)
         y_BHWC = Conv(self.features, name="conv_2")(jax.nn.silu(y_BHWC * (1 + scale) + shift))
         if x_BHWC.shape[-1] != self.features:
             x_BHWC = Conv(self.features, (1, 1), name="shortcut")(x_BHWC)

@@ -80,11 +80,11 @@ def add_apply(verbs: Any) -> None:
         action="append",
         help="the text to continue, or of a picture; may be given several times (default: a new text, any picture)",
     )
-    sample.add_argument("--length", type=int, default=200, help="how many tokens to add (default 200)")
-    sample.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token (default 0.8)")
+    sample.add_argument("--length", type=int, default=None, help="how many tokens to add (default 200)")
+    sample.add_argument("--temperature", type=float, default=None, help="0 takes the likeliest token (default 0.8)")
     sample.add_argument("--top-k", type=int, default=None, help="draw among the K likeliest tokens")
     sample.add_argument(
-        "--top-p", type=float, default=1.0, help="draw among the likeliest tokens of total probability P"
+        "--top-p", type=float, default=None, help="draw among the likeliest tokens of total probability P"
     )
     sample.add_argument("--seed", type=int, default=0, help="the seed of the random draws (default 0)")
     sample.add_argument("--count", type=int, default=None, metavar="N", help="pictures of each prompt (default 16)")

@@ -60,14 +60,20 @@ def parameter_table(leaves: dict[str, str]) -> str:
     return tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=("left", "right", "right"))
 
 
+CONTINUING: dict[str, Any] = {"length": 200, "temperature": 0.8, "top_k": None, "top_p": 1.0}  # options of `sample` for texts
+
+
 def sample(words: argparse.Namespace) -> int:
     """Print each prompt and its continuation, or make a sheet of pictures of each where the run makes pictures."""
     from jaxlm.verbs.pictures import PICTURE_OPTIONS, is_painter, sample_pictures
 
-    if is_painter(words.run):
+    paints = is_painter(words.run)
+    if given := [name for name in (CONTINUING if paints else PICTURE_OPTIONS) if getattr(words, name) is not None]:
+        kinds = ("continue texts", "makes pictures") if paints else ("make pictures", "does not")
+        option = given[0].replace("_", "-")
+        raise BadInput(f"--{option} is for runs that {kinds[0]}, and {words.run} {kinds[1]}: leave it out")
+    if paints:
         return sample_pictures(words)
-    if given := [name for name in PICTURE_OPTIONS if getattr(words, name) is not None]:
-        raise BadInput(f"--{given[0]} is for runs that make pictures, and {words.run} does not: leave it out")
     import jax
 
     from jaxlm.decode import continue_text
@@ -80,10 +86,7 @@ def sample(words: argparse.Namespace) -> int:
         tokenizer,
         prompts,
         jax.random.key(words.seed),
-        length=words.length,
-        temperature=words.temperature,
-        top_k=words.top_k,
-        top_p=words.top_p,
+        **{name: usual if getattr(words, name) is None else getattr(words, name) for name, usual in CONTINUING.items()},
     )
     for prompt, text in zip(prompts, texts, strict=True):
         print(prompt + text)

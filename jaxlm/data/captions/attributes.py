@@ -10,6 +10,7 @@ from jaxlm.data.captions.classes import DIGIT_WORDS
 from jaxlm.data.epoch import Epoch
 from jaxlm.data.images.labelled import load_labelled
 from jaxlm.data.images.sources import Digits, TfdsImages
+from jaxlm.data.order import RowSource
 from jaxlm.errors import BadInput
 
 COLOURS = {"red": (255, 40, 40), "green": (40, 220, 60), "blue": (70, 90, 255), "yellow": (250, 220, 40)}
@@ -56,7 +57,7 @@ class CaptionedAttributes(Captioned):
         held = np.array([pairs.index(pair) for pair in self.held_out], np.int64)
         return self._part(found.train, 0, held), self._part(found.eval, 1, held[:0])
 
-    def _part(self, source: ArraySource, part: int, held: np.ndarray) -> Captions:
+    def _part(self, source: RowSource, part: int, held: np.ndarray) -> Captions:
         taken = source.take(np.arange(len(source)), None)
         grey, labels = taken["image"], taken["label"].astype(np.int64)
         words = Epoch(self.seed, part).words(2 * len(labels), PURPOSE).reshape(-1, 2)

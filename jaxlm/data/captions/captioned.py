@@ -202,7 +202,11 @@ class Captioned:
         if self.width < 1:
             raise BadInput(f"data.width is {self.width}: give at least 1 token")
         check_tokens(model, self.build_tokenizer(), self.width, "data.width")
-        height, width, _ = self.shape()
+        height, width, _ = shape = self.shape()
+        if (trained := self.loaded().train.images.take(np.zeros(1, np.int64), None)["image"].shape[1:]) != shape:
+            raise BadInput(
+                f"training images are {list(trained)} and evaluation images {list(shape)}: make them one shape"
+            )
         if (multiple := getattr(model, "multiple", 1)) and (height % multiple or width % multiple):
             raise BadInput(
                 f"the images are {height} x {width}, and the model takes multiples of {multiple}: take another size of "
