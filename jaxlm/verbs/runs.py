@@ -60,7 +60,8 @@ def parameter_table(leaves: dict[str, str]) -> str:
     return tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=("left", "right", "right"))
 
 
-CONTINUING: dict[str, Any] = {"length": 200, "temperature": 0.8, "top_k": None, "top_p": 1.0}  # options of `sample` for texts
+# options of `sample` that are for texts, and their defaults
+CONTINUING: dict[str, Any] = {"length": 200, "temperature": 0.8, "top_k": None, "top_p": 1.0}
 
 
 def sample(words: argparse.Namespace) -> int:

@@ -227,6 +227,15 @@ def test_bad_attributes_are_one_line(change, message):
         dataclasses.replace(spec, **change).eval()
 
 
+def test_prompts_are_captions_whose_words_training_has(tmp_path):
+    spec = write_table(tmp_path, [f"a b{n},x" for n in range(6)])
+    spec = dataclasses.replace(spec, eval_fraction=0.5)
+    assert spec.prompts(2) == [""]  # every caption has a word of its own
+    spec = write_table(tmp_path, [f"{'a b c'[: 1 + 2 * (n % 3)]},x" for n in range(6)])
+    spec = dataclasses.replace(spec, eval_fraction=0.5, batch=1, width=2)
+    assert {"a b c"}.isdisjoint(spec.prompts(9))  # it is cut
+
+
 def test_real_emoji_are_read_and_split_by_their_base(real_data):
     spec = CaptionFile(path=str(real_data / "emoji32" / "captions.csv"), sheet="emoji32.webp", group="base", width=16)
     loaded = spec.loaded()

@@ -138,4 +138,4 @@ def test_an_update_does_not_depend_on_devices_or_micro_batches():
     alone = after_a_step(parallel.local())
     others = [after_a_step(parallel.pmap()), after_a_step(parallel.mesh(2, 2)), after_a_step(parallel.local(), 2)]
     for other in others:
-        jax.tree.map(lambda one, same: np.testing.assert_allclose(one, same, atol=2e-6), alone, other)
+        jax.tree.map(lambda one, same: np.testing.assert_allclose(one, same, rtol=1e-4, atol=2e-6), alone, other)

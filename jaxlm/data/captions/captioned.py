@@ -153,10 +153,17 @@ class Captioned:
         return self.loaded().tokenizer
 
     def prompts(self, count: int) -> list[str]:
-        """Return different captions of the evaluation: the first `count`, in its order."""
-        part = self.loaded().eval
-        numbers = dict.fromkeys(part.choices[row, row % part.choices.shape[1]] for row in range(len(part.choices)))
-        return list(dict.fromkeys(part.texts[number] for number in numbers))[:count]
+        """Return `count` different captions of the evaluation, in its order, whose words are all known; "" if none."""
+        part, tokenizer = self.loaded().eval, self.build_tokenizer()
+        chosen = part.choices[np.arange(len(part.choices)), np.arange(len(part.choices)) % part.choices.shape[1]]
+        found: dict[str, None] = {}
+        for text in (part.texts[number] for number in chosen):
+            ids = tokenizer.encode(text) if text not in found else ()
+            if 0 < len(ids) <= self.width and tokenizer.special.unk not in ids:
+                found[text] = None
+            if len(found) == count:
+                break
+        return [*found] or [""]
 
     def prepare(self, batch: Any) -> Any:
         """Bring the images of a batch from 0 .. 255 to -1 .. 1, float32; for use inside a step."""
