@@ -37,7 +37,7 @@ def test_sets_are_compared_by_their_moments_in_float64():
 def test_fewer_pictures_than_features_give_a_real_number():
     draw = np.random.default_rng(2)
     one, other = draw.normal(size=(4, 10)), draw.normal(size=(5, 10))
-    assert 0 < frechet_distance(one, other) == pytest.approx(frechet_distance(other, one), rel=1e-9)
+    assert 0 < frechet_distance(one, other) == pytest.approx(frechet_distance(other, one), rel=1e-6)
 
 
 def test_large_samples_have_the_distance_of_their_distributions():
