@@ -33,21 +33,27 @@ def jaxlm(monkeypatch, capsys, *words):
     return stop.value.code or 0, said.out, said.err
 
 
+def size(path):
+    """The width and height of a PNG."""
+    with Image.open(path) as picture:
+        return picture.size
+
+
 def test_a_preview_is_a_sheet_of_captions(trained):
     (path,) = (trained / "previews").iterdir()
     assert path.name == "000004-pictures.png"
-    assert Image.open(path).size == (8 * 100 + 4, 10 * 120 + 4)
+    assert size(path) == (8 * 100 + 4, 10 * 120 + 4)
 
 
 def test_sample_writes_one_sheet_and_says_where(trained, tmp_path, monkeypatch, capsys):
     code, out, _ = jaxlm(monkeypatch, capsys, "sample", trained, "--prompt", "a handwritten three", "--count", 5)
     path = trained / "samples" / "a-handwritten-three-seed-0.png"
     assert (code, out.strip()) == (0, f"5 pictures of 'a handwritten three': {path}")
-    assert Image.open(path).size == (5 * 100 + 4, 124)
+    assert size(path) == (5 * 100 + 4, 124)
     other = tmp_path / "new" / "any.png"
     more = ("--guidance", 3, "--steps", 3, "--seed", 4, "--count", 2, "--output", other)
     assert jaxlm(monkeypatch, capsys, "sample", trained, *more)[0] == 0
-    assert Image.open(other).size == (2 * 100 + 4, 104)
+    assert size(other) == (2 * 100 + 4, 104)
 
 
 def test_predict_writes_a_file_for_each_text(trained, tmp_path, monkeypatch, capsys):
