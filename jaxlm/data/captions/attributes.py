@@ -61,7 +61,7 @@ class CaptionedAttributes(Captioned):
         taken = source.take(np.arange(len(source)), None)
         grey, labels = taken["image"], taken["label"].astype(np.int64)
         words = Epoch(self.seed, part).words(2 * len(labels), PURPOSE).reshape(-1, 2)
-        colours, places = (words % np.uint64([len(COLOURS), len(PLACES)])).astype(np.int64).T
+        colours, places = (words % np.array([[len(COLOURS), len(PLACES)]], np.uint64)).astype(np.int64).T
         kept = ~np.isin(colours * len(DIGIT_WORDS) + labels, held)
         labels, colours, places = labels[kept], colours[kept], places[kept]
         images = self._squares(grey[kept], colours, places)

@@ -86,7 +86,10 @@ class CaptionFile(Captioned):
         rows = np.flatnonzero(chosen)
         numbers = np.arange(len(rows))[:, None]
         return Captions(
-            Subset(images, rows), [texts[row] for row in rows], numbers, lambda n: f"{path} line {lines[rows[n]]}"
+            Subset(images, rows),
+            [texts[int(row)] for row in rows],
+            numbers,
+            lambda n: f"{path} line {lines[int(rows[n])]}",
         )
 
     def _value(self, path: Path, line: int, record: dict, name: str) -> str:
