@@ -3,7 +3,7 @@
     python experiments/text_to_image.py configs/dit_mnist_captions.py
     jaxlm sample RUN --prompt "a handwritten three" --count 16
 
-Data: TFDS mnist with captions of its classes. Score and cost: see docs/design/pictures.md.
+Data: TFDS mnist with captions of its classes. Score: not run.
 """
 
 from jaxlm.data.captions.classes import DIGIT_WORDS, CaptionedClasses
