@@ -101,7 +101,13 @@ def _predict(verbs: Any) -> None:
         "--vocoder", default=None, metavar="RUN", help="the run of a vocoder, for texts that are spoken"
     )
     predict.add_argument("--skip-rows", type=int, default=None, metavar="N", help="first lines of a table to leave out")
-    predict.add_argument("--output", default=None, metavar="FOLDER", help="where sound is written (default: here)")
+    predict.add_argument(
+        "--guidance", type=float, default=None, help="of pictures: how much the text counts; 1 is as trained"
+    )
+    predict.add_argument("--steps", type=int, default=None, help="of pictures: from noise to picture")
+    predict.add_argument(
+        "--output", default=None, metavar="FOLDER", help="where sound and pictures are written (default: here)"
+    )
     predict.add_argument(
         "--batch", type=int, default=None, metavar="N", help="inputs at a time (default: as in the evaluation)"
     )

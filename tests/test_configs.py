@@ -17,6 +17,7 @@ from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import compute
 from jaxlm.train.recorder import Recorder
 from shrunk_images import IMAGES, image_words
+from shrunk_pictures import PICTURES, picture_words
 from shrunk_recommenders import RECOMMENDERS, recommender_words
 from shrunk_sound import SPEECH, TRANSCRIBED, VOICES, speech_words, transcribed_words
 from shrunk_tables import INCOMES, TABLES, table_rows, table_words
@@ -43,7 +44,9 @@ TFDS_SPECS = ("TfdsText(", "TfdsPairs(")
 NEEDS_TFDS = [
     path.stem
     for path in CONFIGS
-    if any(spec in path.read_text() for spec in TFDS_SPECS) or path.stem.endswith(("_sst2", "_mnist"))
+    if any(spec in path.read_text() for spec in TFDS_SPECS)
+    or path.stem.endswith(("_sst2", "_mnist"))
+    or path.stem in ("dit_mnist_captions", "dit_attributes")
 ]
 EXPERIMENTS = {
     **dict.fromkeys(RECOMMENDERS, "recommendation.py"),
@@ -58,6 +61,7 @@ EXPERIMENTS = {
     **dict.fromkeys(TEXTS, "text_classification.py"),
     **dict.fromkeys(TAGS, "token_classification.py"),
     **dict.fromkeys(IMAGES, "image_classification.py"),
+    **dict.fromkeys(PICTURES, "text_to_image.py"),
     **dict.fromkeys(TALKS, "instruction_tuning.py"),
     **dict.fromkeys(MASKED, "masked_language_model.py"),
     "llama_stories_dpo": "preference_tuning.py",
@@ -90,6 +94,10 @@ SLOW = (
     "ctc_digit_strings",
     "ctc_new_speaker",
     "matcha_ljspeech",
+    "dit_mnist_captions",
+    "dit_attributes",
+    "dit_cifar10",
+    "dit_emoji32",
 )
 
 # Batch norm in deep networks, and the angle of a small number, amplify the rounding of another compiler or chip from
@@ -110,6 +118,7 @@ def words_of(name, tmp_path, monkeypatch):
         ({**SPEECH, **VOICES}, speech_words),
         (TRANSCRIBED, transcribed_words),
         (IMAGES, image_words),
+        (PICTURES, picture_words),
         (TALKS, talk_words),
         (TEXTS, text_words),
         (PAIRS, pair_words),
@@ -187,6 +196,8 @@ def check_predicted(name, run):
         inputs = [{"user": "1", "top": 3}, "2"]
     elif name in VOICES:
         inputs = ["seven", {"text": "three"}]
+    elif name in PICTURES:
+        inputs = [*RunDirectory(run).config().data.prompts(1), ""]
     else:
         inputs = ["You may [MASK] it."] if name in MASKED else ["You may copy it.", "the License"]
         inputs = ["a n d", "t h e"] if name == "lstm_cmudict" else inputs
@@ -198,6 +209,7 @@ def check_predicted(name, run):
     assert all(keys <= answer.keys() for answer in answers if name in {**classes, **TAGS})
     assert all(isinstance(answer["value"], float) for answer in answers if name in TABLES)
     assert all(len(answer["items"]) == len(answer["scores"]) > 2 for answer in answers if name in RECOMMENDERS)
+    assert all({"pixels", "height", "width"} <= answer.keys() for answer in answers if name in PICTURES)
     assert all({"answer", "start", "end", "probability"} <= answer.keys() for answer in answers if name in ASKED)
     assert all(
         isinstance(answer["text"], str)

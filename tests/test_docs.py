@@ -72,6 +72,8 @@ RULES = {  # by a regular expression for the whole command; the first that match
     r"jaxlm predict VOICE .*": run(
         "--temperature 0", {"VOICE": "voice", "VOCODER": "vocoder", "NEW": "folder"}, slow=True
     ),
+    r"jaxlm train dit_digits": run("SHRUNK", slow=True),
+    r"jaxlm (sample|predict) PICTURES .*": run("--steps 2", {"PICTURES": "pictures", "NEW": "folder"}, slow=True),
     r"jaxlm train llama_stories_lora .*": run("SHRUNK", {"LLAMA": "theirs", "CHATS.jsonl": "new"}, slow=True),
     r"jaxlm train llama_stories_dpo .*": run(
         "SHRUNK", {"RUN": "lora", "LLAMA": "new", "PAIRS.jsonl": "new"}, slow=True
@@ -137,6 +139,9 @@ class Places:
 
     def vocoder(self, path: Path, config: str = "") -> None:
         train("vocos_spoken_digits", *shrink("vocos_spoken_digits", self.home), "--run.directory", str(path))
+
+    def pictures(self, path: Path, config: str = "") -> None:
+        train("dit_digits", *shrink("dit_digits", self.home), "--run.directory", str(path))
 
     def folder(self, path: Path, config: str = "") -> None:
         path.mkdir()

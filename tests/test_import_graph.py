@@ -66,7 +66,7 @@ HOMES = {
     "pandas": {"data"},
     "pyarrow": set(),
     "sklearn": {"data", "metrics", "verbs"},
-    "scipy": {"verbs", "ablate"},
+    "scipy": {"verbs", "ablate", "metrics"},
     "statsmodels": {"ablate"},
     "ray": {"ablate"},
     "optuna": {"ablate"},

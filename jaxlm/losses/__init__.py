@@ -3,6 +3,7 @@
 from jaxlm.losses.classification import IMAGE, TEXT, Classification, classification
 from jaxlm.losses.ctc import ctc
 from jaxlm.losses.dpo import DPO, dpo
+from jaxlm.losses.flow_matching import FlowMatching, flow_matching
 from jaxlm.losses.masked_language_model import masked_language_model
 from jaxlm.losses.next_token import next_token
 from jaxlm.losses.penalty import penalise
@@ -20,6 +21,7 @@ __all__ = [
     "TABLE",
     "TEXT",
     "Classification",
+    "FlowMatching",
     "NextItem",
     "Recommendation",
     "Regression",
@@ -30,6 +32,7 @@ __all__ = [
     "classification",
     "ctc",
     "dpo",
+    "flow_matching",
     "masked_language_model",
     "next_item",
     "next_token",

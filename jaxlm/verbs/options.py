@@ -73,18 +73,26 @@ def add_look(verbs: Any) -> None:
 
 def add_apply(verbs: Any) -> None:
     """Add the verbs that apply a run's model."""
-    sample = verbs.add_parser("sample", help="continue prompts with a run's language model")
+    sample = verbs.add_parser("sample", help="continue prompts, or make pictures of them, with a run's model")
     sample.add_argument("run", metavar="RUN", help=RUN)
     sample.add_argument(
-        "--prompt", action="append", help="the text to continue; may be given several times (default: a new text)"
+        "--prompt",
+        action="append",
+        help="the text to continue, or of a picture; may be given several times (default: a new text, any picture)",
     )
-    sample.add_argument("--length", type=int, default=200, help="how many tokens to add (default 200)")
-    sample.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token (default 0.8)")
+    sample.add_argument("--length", type=int, default=None, help="how many tokens to add (default 200)")
+    sample.add_argument("--temperature", type=float, default=None, help="0 takes the likeliest token (default 0.8)")
     sample.add_argument("--top-k", type=int, default=None, help="draw among the K likeliest tokens")
     sample.add_argument(
-        "--top-p", type=float, default=1.0, help="draw among the likeliest tokens of total probability P"
+        "--top-p", type=float, default=None, help="draw among the likeliest tokens of total probability P"
     )
     sample.add_argument("--seed", type=int, default=0, help="the seed of the random draws (default 0)")
+    sample.add_argument("--count", type=int, default=None, metavar="N", help="pictures of each prompt (default 16)")
+    sample.add_argument(
+        "--guidance", type=float, default=None, help="of pictures: how much the text counts; 1 is as trained"
+    )
+    sample.add_argument("--steps", type=int, default=None, help="of pictures: from noise to picture")
+    sample.add_argument("--output", default=None, metavar="FILE.png", help="of pictures (default: in the run)")
     sample.add_argument("--step", type=step, default=None, help=STEP)
 
     evaluate = verbs.add_parser("eval", help="evaluate a run's checkpoint on all of its evaluation data")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from jaxlm.errors import BadInput, join_reasons
 
 # of predictors, see `Predictor.with_options`
-OPTIONS = ("top", "length", "temperature", "top_p", "seed", "speaker", "speed", "vocoder", "skip_rows")
+OPTIONS = "top length temperature top_p seed speaker speed vocoder skip_rows guidance steps".split()
 COLUMN = 60  # characters of an input that a table shows
 
 
@@ -56,7 +56,7 @@ def predict(words: argparse.Namespace) -> int:
     if words.batch is not None and words.batch < 1:
         raise BadInput(f"--batch is {words.batch}: it must be at least 1")
     answers = answer_all(predictor, loaded.variables, [one.value for one in inputs], batch=words.batch)
-    found = keep_sound(checked(inputs, answers, words.skip_broken), words.output)
+    found = keep_files(checked(inputs, answers, words.skip_broken), words.output)
     count_noted(found)
     lines = json_lines(found) if words.json else table_lines(found, words)
     for line in lines:
@@ -86,32 +86,46 @@ def checked(inputs: list[Input], answers: Iterable[Any], skip: bool) -> list[Ans
     return found
 
 
-def keep_sound(found: list[Answered], folder: str | None) -> list[Answered]:
-    """Write sound among the answers to WAV files, and name these in its place.
+def keep_files(found: list[Answered], folder: str | None) -> list[Answered]:
+    """Write sound and pictures among the answers to WAV and PNG files, and name these in their place.
 
     Args:
         found: inputs with their answers.
-        folder: where to write; None: the current folder, and no answer need have sound.
+        folder: where to write; None: the current folder, and no answer need have sound or a picture.
 
     Raises:
-        BadInput: a file cannot be written, or a folder is given and no answer has sound.
+        BadInput: a file cannot be written, or a folder is given and no answer has sound or a picture.
     """
-    if not any("samples" in answer for _, answer in found if isinstance(answer, dict)):
+    if not any(isinstance(answer, dict) and answer.keys() & {"samples", "pixels"} for _, answer in found):
         if folder is not None:
-            raise BadInput("--output is for answers that are sound, and this run gives none: leave it out")
+            raise BadInput("--output is for answers that are sound or pictures, and this run gives none: leave it out")
         return found
-    from jaxlm.data.audio.files import write_wav
-
     home, kept = Path(folder or ".").expanduser(), []
     for number, (one, answer) in enumerate(found, 1):
-        if isinstance(answer, dict) and "samples" in answer:
+        if isinstance(answer, dict):
             name = re.sub(r"[^a-z0-9]+", "-", one.name.rpartition("/")[2].lower()).strip("-")
-            path = home / "-".join(filter(None, [f"{number:04}", name, answer.get("speaker", "")]))
-            path = path.with_name(f"{path.name}.wav")
-            write_wav(path, answer["samples"], answer["rate"])
-            answer = {"audio": str(path), **{key: x for key, x in answer.items() if key != "samples"}}
+            answer = keep_file(home / "-".join(filter(None, [f"{number:04}", name, answer.get("speaker", "")])), answer)
         kept.append((one, answer))
     return kept
+
+
+def keep_file(path: Path, answer: dict[str, Any]) -> dict[str, Any]:
+    """Write the sound or picture of an answer to a file of this name without its suffix, and name it in its place."""
+    if "samples" in answer:
+        from jaxlm.data.audio.files import write_wav
+
+        path = path.with_name(f"{path.name}.wav")
+        write_wav(path, answer["samples"], answer["rate"])
+        return {"audio": str(path), **{key: x for key, x in answer.items() if key != "samples"}}
+    if "pixels" in answer:
+        import numpy as np
+
+        from jaxlm.data.images.sheet import picture_png, write_png
+
+        path = path.with_name(f"{path.name}.png")
+        write_png(path, picture_png(np.array(answer["pixels"], np.uint8)))
+        return {"picture": str(path), **{key: x for key, x in answer.items() if key != "pixels"}}
+    return answer
 
 
 def json_lines(found: list[Answered]) -> Iterator[str]:
@@ -145,6 +159,8 @@ def table_lines(found: list[Answered], words: argparse.Namespace) -> Iterator[st
             case {"items": names, "scores": scores}:
                 pairs = zip(names, scores, strict=True)
                 yield f"{one.name:{width}}  " + "  ".join(f"{name} {score:.4f}" for name, score in pairs)
+            case {"picture": path, "height": high, "width": wide}:
+                yield f"{one.name:{width}}  {path}  {wide} x {high}"
             case {"text": text}:
                 yield f"{one.value if isinstance(one.value, str) else one.name}|{text}"
                 for guesses in answer.get("masks", []) if words.top else []:

@@ -60,8 +60,21 @@ def parameter_table(leaves: dict[str, str]) -> str:
     return tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=("left", "right", "right"))
 
 
+# options of `sample` that are for texts, and their defaults
+CONTINUING: dict[str, Any] = {"length": 200, "temperature": 0.8, "top_k": None, "top_p": 1.0}
+
+
 def sample(words: argparse.Namespace) -> int:
-    """Print each prompt and its continuation."""
+    """Print each prompt and its continuation, or make a sheet of pictures of each where the run makes pictures."""
+    from jaxlm.verbs.pictures import PICTURE_OPTIONS, is_painter, sample_pictures
+
+    paints = is_painter(words.run)
+    if given := [name for name in (CONTINUING if paints else PICTURE_OPTIONS) if getattr(words, name) is not None]:
+        kinds = ("continue texts", "makes pictures") if paints else ("make pictures", "does not")
+        option = given[0].replace("_", "-")
+        raise BadInput(f"--{option} is for runs that {kinds[0]}, and {words.run} {kinds[1]}: leave it out")
+    if paints:
+        return sample_pictures(words)
     import jax
 
     from jaxlm.decode import continue_text
@@ -74,10 +87,7 @@ def sample(words: argparse.Namespace) -> int:
         tokenizer,
         prompts,
         jax.random.key(words.seed),
-        length=words.length,
-        temperature=words.temperature,
-        top_k=words.top_k,
-        top_p=words.top_p,
+        **{name: usual if getattr(words, name) is None else getattr(words, name) for name, usual in CONTINUING.items()},
     )
     for prompt, text in zip(prompts, texts, strict=True):
         print(prompt + text)

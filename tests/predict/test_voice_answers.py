@@ -13,7 +13,7 @@ from jaxlm.data.tokenizers.specs import Characters
 from jaxlm.errors import BadInput
 from jaxlm.predict.sound.vocoders import by_griffin_lim, load_vocoder
 from jaxlm.predict.sound.voices import ReadTexts, WriteSpeech, normal_noise
-from jaxlm.verbs.predict import Input, keep_sound, table_lines
+from jaxlm.verbs.predict import Input, keep_files, table_lines
 
 WORDS = Characters().build(["seven", "three"])
 FEATURES = LogMel(rate=800, window=64, hop=16, bands=8, power=1.0, floor=1e-4)
@@ -129,7 +129,7 @@ def test_a_vocoder_that_is_not_there_is_refused_in_one_line(tmp_path):
 
 def test_sound_among_the_answers_is_written_to_files(tmp_path):
     answer = {"samples": [0.0, 0.5, -0.5], "rate": 800, "seconds": 3 / 800, "speaker": "bob"}
-    found = keep_sound([(Input("Seven / three!", "x"), answer), (Input("y", "y"), BadInput("broken"))], str(tmp_path))
+    found = keep_files([(Input("Seven / three!", "x"), answer), (Input("y", "y"), BadInput("broken"))], str(tmp_path))
     path = tmp_path / "0001-three-bob.wav"
     assert found[0][1] == {"audio": str(path), "rate": 800, "seconds": 3 / 800, "speaker": "bob"}
     samples, rate = soundfile.read(path)
@@ -140,6 +140,6 @@ def test_sound_among_the_answers_is_written_to_files(tmp_path):
 
 
 def test_a_folder_for_answers_without_sound_is_refused(tmp_path):
-    with pytest.raises(BadInput, match=r"^--output is for answers that are sound, [^\n]+$"):
-        keep_sound([(Input("a", "a"), {"text": "b"})], str(tmp_path))
-    assert keep_sound([(Input("a", "a"), {"text": "b"})], None) == [(Input("a", "a"), {"text": "b"})]
+    with pytest.raises(BadInput, match=r"^--output is for answers that are sound or pictures, [^\n]+$"):
+        keep_files([(Input("a", "a"), {"text": "b"})], str(tmp_path))
+    assert keep_files([(Input("a", "a"), {"text": "b"})], None) == [(Input("a", "a"), {"text": "b"})]

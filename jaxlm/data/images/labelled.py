@@ -77,7 +77,7 @@ class Images:
         Raises:
             BadInput: the images cannot be read, or are fewer than a batch.
         """
-        return Shuffled(_loaded(self).train, self.batch, seed, noise, keys=True)
+        return Shuffled(load_labelled(self).train, self.batch, seed, noise, keys=True)
 
     def eval(self) -> InOrder:
         """Return the evaluation batches: every image exactly once.
@@ -85,15 +85,15 @@ class Images:
         Raises:
             BadInput: the images cannot be read.
         """
-        return InOrder(_loaded(self).eval, self.eval_batch or self.batch, keys=True)
+        return InOrder(load_labelled(self).eval, self.eval_batch or self.batch, keys=True)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the classes, in the order of their labels."""
-        return _loaded(self).names
+        return load_labelled(self).names
 
     def shape(self) -> tuple[int, ...]:
         """Return (height, width, channels) of an image."""
-        return _loaded(self).eval.take(np.zeros(1, np.int64), None)["image"].shape[1:]
+        return load_labelled(self).eval.take(np.zeros(1, np.int64), None)["image"].shape[1:]
 
     def artefacts(self) -> dict[str, str]:
         """Return classes.json: the names of the classes, and what it takes to bring another image into this form."""
@@ -103,7 +103,7 @@ class Images:
 
     def log_lines(self) -> list[str]:
         """Return a line about each split, one about the classes, and what was left out."""
-        found, names = _loaded(self), self.names()
+        found, names = load_labelled(self), self.names()
         height, width, channels = self.shape()
         kind = f"images of {height} x {width} x {channels}"
         lines = [summary_line("train", {kind: len(found.train)}), summary_line("eval", {kind: len(found.eval)})]
@@ -140,7 +140,7 @@ class Images:
         """Raise BadInput where the images cannot be read or do not fit a model (its `classes`)."""
         del repeat
         check_classes(model, self.names())
-        shape, trained = self.shape(), _loaded(self).train.take(np.zeros(1, np.int64), None)["image"].shape[1:]
+        shape, trained = self.shape(), load_labelled(self).train.take(np.zeros(1, np.int64), None)["image"].shape[1:]
         if trained != shape:
             raise BadInput(
                 f"training images are {list(trained)} and evaluation images {list(shape)} (height, width, channels): "
@@ -158,8 +158,12 @@ class Images:
 
 
 @lru_cache(maxsize=4)
-def _loaded(spec: Images) -> LabelledImages:
-    """Load the images of a spec once a process, check their labels, and split them where a fold is left out."""
+def load_labelled(spec: Images) -> LabelledImages:
+    """Load the images of a spec once a process, check their labels, and split them where a fold is left out.
+
+    Raises:
+        BadInput: the images cannot be read, or a label or a fold is out of range.
+    """
     if not spec.folds:
         if spec.fold:
             raise BadInput(f"data.fold is {spec.fold} and data.folds 0: set --data.folds, at least 2")
@@ -167,7 +171,7 @@ def _loaded(spec: Images) -> LabelledImages:
         check_image_labels("training", found.train_labels, found.names)
         check_image_labels("evaluation", found.eval_labels, found.names)
         return found
-    whole = _loaded(dataclasses.replace(spec, folds=0, fold=0))
+    whole = load_labelled(dataclasses.replace(spec, folds=0, fold=0))
     if whole.train_labels is None:
         raise BadInput(
             "cross-validation needs the labels of all images beforehand, and these are read one by one: "

@@ -1,0 +1,1 @@
+"""Images with captions, for models that make pictures of texts."""
