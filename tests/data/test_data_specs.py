@@ -16,6 +16,10 @@ import tiny_whisper
 from jaxlm.data import Chat, DataSpec, DrawsSpec, Masked, Preferences, Text, WordPiece
 from jaxlm.data.audio import LibriSpeech, LJSpeech, LogMel, Manifest, SpokenDigits, SpokenText
 from jaxlm.data.audio.voices import Sounds, Voices
+from jaxlm.data.captions.attributes import CaptionedAttributes
+from jaxlm.data.captions.captioned import Captioned
+from jaxlm.data.captions.classes import CaptionedClasses
+from jaxlm.data.captions.files import CaptionFile
 from jaxlm.data.images.folder import ImageFolder
 from jaxlm.data.images.sources import ArrayImages, Digits, TfdsImages
 from jaxlm.data.interactions import InteractionFile, Interactions
@@ -30,6 +34,7 @@ from jaxlm.data.text.tfds import TfdsText
 from jaxlm.data.tokenizers.specs import Characters, Pretrained, Subwords
 from jaxlm.errors import BadInput
 
+IMAGES = ("a/1", "a/2", "a/3", "b/1", "b/2", "b/3")
 METHODS = [name for name in vars(DataSpec) if not name.startswith("_")]
 # Read from prepared datasets, which not every machine has; they share all but their reading with the others.
 TFDS = {TfdsImages, TfdsText, TfdsSentences, TfdsTags, TfdsPairs}
@@ -60,7 +65,7 @@ def makers(folder):
         (folder / name).write_text("one two\nthree\n" * 4)
     (folder / "questions").write_text("ENTY:animal What runs ?\nHUM:ind Who reads ?\n" * 4)
     (folder / "tags.txt").write_text("Ada NN NP B-PER\nreads VB VP O\n\nRome NN NP B-LOC\n\n" * 4)
-    for name in ("a/1", "a/2", "a/3", "b/1", "b/2", "b/3"):
+    for name in IMAGES:
         write_image(folder / "images" / f"{name}.png")
     arrays = {"images": pixels(12, 4, 3).reshape(12, 4, 3, 1), "labels": np.arange(12) % 3}
     for name in ("train.npz", "test.npz"):
@@ -81,6 +86,10 @@ def makers(folder):
     tiny_whisper.write_tokenizer(folder)
     met = str(folder / "met.csv")
     (folder / "met.csv").write_text("user,item\n" + "".join(f"{u},{(u + i) % 5}\n" for u in range(4) for i in range(3)))
+    (folder / "captions.csv").write_text(
+        "caption,file\n" + "".join(f"word {n},images/{name}.png\n" for n, name in enumerate(IMAGES))
+    )
+    read = {"encoder": sizes(vocab=99, context=16)}
     windows = sound | {"widths": (160,), "tokenizer": Pretrained(str(folder / "tokenizer.json"))}
     return [
         (SpokenText(**manifest, **windows), {"vocab": 266, "bands": 4, "source_context": 10, "context": 40}),
@@ -108,6 +117,9 @@ def makers(folder):
         (Interactions(source=InteractionFile(path=met), batch=2, sampled=1), {"users": 4, "items": 5}),
         (ClassTable(**files, target="label"), {"classes": 2}),
         (Parabola(count=8, batch=2), {}),
+        (CaptionedClasses(images=Digits(batch=4)), read),
+        (CaptionedAttributes(images=Digits(batch=4)), read),
+        (CaptionFile(path=str(folder / "captions.csv"), size=4, eval_fraction=0.3, batch=2), read),
         (DrawsSpec(batch=2), {}),
     ]
 
@@ -172,7 +184,8 @@ def batch_size(batch):
 def test_a_spec_makes_batches_of_its_size_that_follow_its_seeds(specs):
     for spec, _ in specs:
         train, held = spec.train(3), spec.eval()
-        assert batch_size(train[0]) == (spec.batch if hasattr(spec, "batch") else spec.text.batch)
+        inner = getattr(spec, "images" if isinstance(spec, Captioned) else "text", None)
+        assert batch_size(train[0]) == (spec.batch if hasattr(spec, "batch") else inner.batch)
         assert sum(batch_size(held[index]) for index in range(len(held))) > 0
         assert train.fingerprint() == spec.train(3, 3).fingerprint() == spec.train(3, None).fingerprint()
         assert train.fingerprint() != spec.train(4).fingerprint()
@@ -187,7 +200,9 @@ def test_a_spec_makes_batches_of_its_size_that_follow_its_seeds(specs):
 def test_noise_leaves_the_order_of_the_rows_alone(specs):
     for spec, _ in specs:
         one, other = spec.train(3)[0], spec.train(3, 9)[0]
-        for name in {*one} - {"keys", "negatives"} if not isinstance(spec, Masked) else {"targets"}:
+        follow = {Masked: {"targets"}, Captioned: {"image"}}
+        same = next((names for kind, names in follow.items() if isinstance(spec, kind)), {*one} - {"keys", "negatives"})
+        for name in same:
             assert np.array_equal(one[name], other[name]), spec
         drawn = [name for name in one if not np.array_equal(one[name], other[name])]
         assert bool(drawn) == bool({"keys", "negatives"} & {*one} or isinstance(spec, Masked)), spec
@@ -225,8 +240,9 @@ def test_a_spec_says_what_a_run_prints_and_keeps(specs):
         assert all(json.loads(text) for text in files.values())
         assert {*files} == {
             *(["tokenizer.json"] if hasattr(spec, "build_tokenizer") else []),
-            *(["classes.json"] if hasattr(spec, "names") else []),
+            *(["classes.json"] if hasattr(spec, "names") and not isinstance(spec, Captioned) else []),
             *(["speakers.json"] if hasattr(spec, "speakers") else []),
+            *(["pictures.json"] if isinstance(spec, Captioned) else []),
             *(["columns.json"] if isinstance(spec, Table) else []),
             *(["interactions.json"] if isinstance(spec, Interactions) else []),
         }

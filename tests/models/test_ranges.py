@@ -17,6 +17,7 @@ from jaxlm.models.adapted import Adapted
 from jaxlm.models.bert import BERT, MaskedLanguageModel
 from jaxlm.models.cnn import CNN
 from jaxlm.models.conformer import Conformer
+from jaxlm.models.dit import DiT
 from jaxlm.models.factorization import MatrixFactorization
 from jaxlm.models.ft_transformer import FTTransformer
 from jaxlm.models.gpt import GPT
@@ -35,6 +36,7 @@ from jaxlm.models.table_mlp import TableMLP
 from jaxlm.models.table_resnet import TableResNet
 from jaxlm.models.transformer import Transformer
 from jaxlm.models.two_tower import TwoTower
+from jaxlm.models.unet import UNet
 from jaxlm.models.vgg import VGG
 from jaxlm.models.vit import ViT
 from jaxlm.models.vocos import Vocos
@@ -79,10 +81,12 @@ MODELS = (
     TableMLP(FeatureTokens()),
     TableResNet(FeatureTokens()),
     FTTransformer(FeatureTokens()),
+    DiT(ENCODER, patch=2, depth=1, width=8, heads=2),
+    UNet(ENCODER, widths=(4, 8)),
 )
 # Made by models alone:
 LAYERS = {"Block", "MaskedHead", "Basic", "Bottleneck", "Attention", "Stack", "Inner", "TextToText", "ConformerBlock"}
-LAYERS |= {"AttentionDecoder", "FixedPositions"}
+LAYERS |= {"AttentionDecoder", "FixedPositions", "ConditionedBlock"}
 
 
 def changed(value):

@@ -6,7 +6,7 @@ evaluation also "mask" float32 [B].
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -128,13 +128,17 @@ class Captioned:
         """Return the images and captions for training and for evaluation."""
         raise NotImplementedError
 
+    def signature(self) -> Hashable:
+        """Return what changes when captions change on disk, without reading them: sizes and times of files."""
+        return ()
+
     def loaded(self) -> LoadedCaptions:
         """Return both splits, tokenised once a process.
 
         Raises:
             BadInput: images or captions cannot be read, or a caption has no tokens.
         """
-        return _load(self)
+        return _load(self, self.signature())
 
     def train(self, seed: int = 0, noise: int | None = None) -> Shuffled:
         """Return the training batches; `noise` seeds the choice of captions and the keys."""
@@ -222,8 +226,9 @@ class Captioned:
 
 
 @lru_cache(maxsize=4)
-def _load(spec: Captioned) -> LoadedCaptions:
+def _load(spec: Captioned, signature: Hashable) -> LoadedCaptions:
     """Load both splits of a spec once a process, and tokenise their captions."""
+    del signature
     parts = spec.load()
     for part in parts:
         for number, text in enumerate(part.texts):

@@ -1,6 +1,6 @@
 """Images with captions from a table: the tiles of a sheet, or files of a folder."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,12 @@ class CaptionFile(Captioned):
     def batch_sizes(self) -> tuple[int, int]:
         """Return the images in a training batch and in an evaluation batch."""
         return self.batch, self.eval_batch or self.batch
+
+    def signature(self) -> Hashable:
+        """Return sizes and times of the table and of the sheet."""
+        table = Path(self.path).expanduser()
+        files = [table, *([table.parent / Path(self.sheet).expanduser()] if self.sheet is not None else [])]
+        return tuple((file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file())
 
     def load(self) -> tuple[Captions, Captions]:
         """Return the images and captions of both parts.
