@@ -5,6 +5,7 @@ An arm's words are those that one would type to run it by hand: ("--optim.warmup
 
 import difflib
 import itertools
+import shlex
 from collections import ChainMap
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -105,14 +106,22 @@ def _arm(base: Any, path: str, text: str, words: tuple[str, ...]) -> Arm:
 
 
 def override_words(path: str, text: str, old: Any) -> tuple[str, ...]:
-    """Return the override words that give a field a value; booleans are flags, tuples are several words."""
+    """Return the override words that give a field a value; booleans are flags, tuples are several words.
+
+    Quotation marks hold a word of a tuple together that has spaces.
+    """
     flag = path.replace("_", "-")
     if isinstance(old, bool):
         if text.lower() not in ("true", "false"):
             raise BadInput(f"{path}={text}: {path} is a switch: give True or False")
         parent, _, last = flag.rpartition(".")
         return (f"--{flag}" if text.lower() == "true" else f"--{parent}.no-{last}",)
-    return (f"--{flag}", *(text.split() if isinstance(old, list) else (text,)))
+    if not isinstance(old, list):
+        return f"--{flag}", text
+    try:
+        return f"--{flag}", *shlex.split(text)
+    except ValueError as error:
+        raise BadInput(f"{path}={text}: {error}: close the quotation mark") from None
 
 
 def combine(base: Any, mode: Mode, changes: list[Arm], variations: list[list[Arm]]) -> list[Arm]:

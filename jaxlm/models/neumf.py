@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxlm.errors import BadInput
 from jaxlm.models.factorization import VECTOR_STD, vector_table
 from jaxlm.nn.dropout import Dropout
-from jaxlm.nn.linear import Dense
+from jaxlm.nn.linear import Dense, broadcast
 from jaxlm.nn.module import Module
 
 
@@ -54,14 +54,16 @@ class NeuMF(Module):
         features = []
         if self.factors:
             user_B1D = vector_table(self.users, self.factors, self.std, "user_table")(users_B1)
-            features.append(user_B1D * vector_table(self.items, self.factors, self.std, "item_table")(items))
+            item_BKD = vector_table(self.items, self.factors, self.std, "item_table")(items)
+            features.append(jnp.multiply(*_paired(user_B1D, item_BKD)))
         if self.hidden:
             drop = Dropout(self.dropout, deterministic=not train)
             user_B1D = drop(vector_table(self.users, self.width, self.std, "user_table_of_layers")(users_B1))
             item_BKD = drop(vector_table(self.items, self.width, self.std, "item_table_of_layers")(items))
             # the first layer of both vectors side by side, computed once for each of them
-            x_BKH = Dense(self.hidden[0], name="user_hidden")(user_B1D)
-            x_BKH = nn.relu(x_BKH + Dense(self.hidden[0], bias=False, name="item_hidden")(item_BKD))
+            user_B1H = Dense(self.hidden[0], name="user_hidden")(user_B1D)
+            item_BKH = Dense(self.hidden[0], bias=False, name="item_hidden")(item_BKD)
+            x_BKH = nn.relu(jnp.add(*_paired(user_B1H, item_BKH)))
             for number, width in enumerate(self.hidden[1:], 1):
                 layer = Dense(width, kernel_init=nn.initializers.he_normal(), name=f"hidden_{number}")
                 x_BKH = nn.relu(layer(drop(x_BKH)))
@@ -73,3 +75,9 @@ class NeuMF(Module):
         super().validate()
         if not self.factors and not self.hidden:
             raise BadInput("model.factors is 0 and model.hidden is empty: give one of them, or both")
+
+
+def _paired(users_B1D: jax.Array, items_BKD: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return both for each pair of a user and an item, [B, K, D]; their gradients are summed in float32."""
+    shape = jnp.broadcast_shapes(users_B1D.shape, items_BKD.shape)
+    return broadcast(users_B1D, shape), broadcast(items_BKD, shape)

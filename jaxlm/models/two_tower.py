@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxlm.models.factorization import vector_table
 from jaxlm.nn.dropout import Dropout
-from jaxlm.nn.linear import Dense
+from jaxlm.nn.linear import Dense, broadcast
 from jaxlm.nn.module import Module
 
 
@@ -78,7 +78,8 @@ class TwoTower(Module):
         bias = vector_table(self.items, 1, 0.0, "item_bias")
         if items is None:
             item_ID = self._layers(vectors.embedding[: self.items], self.item_hidden, "item")
-            return jnp.einsum("bd,id->bi", user_BD, item_ID) + bias.embedding[None, : self.items, 0]
+            scores_BI = jnp.einsum("bd,id->bi", user_BD, item_ID)
+            return scores_BI + broadcast(bias.embedding[None, : self.items, 0], scores_BI.shape)
         item_BKD = self._layers(vectors(items), self.item_hidden, "item")
         return jnp.einsum("bd,bkd->bk", user_BD, item_BKD) + bias(items)[..., 0]
 

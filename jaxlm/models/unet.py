@@ -42,6 +42,13 @@ class ConditionedBlock(Module):
         return x_BHWC + y_BHWC
 
 
+def doubled(x_BHWC: jax.Array) -> jax.Array:
+    """Return an image of twice the height and width, each pixel as four, [B, 2 H, 2 W, C]."""
+    batch, height, width, channels = x_BHWC.shape
+    x = broadcast(x_BHWC[:, :, None, :, None], (batch, height, 2, width, 2, channels))
+    return x.reshape(batch, 2 * height, 2 * width, channels)
+
+
 class UNet(Module):
     """Predict how an image moves on its way from noise, as `jaxlm.models.dit.DiT` does, with convolutions.
 
@@ -92,7 +99,7 @@ class UNet(Module):
                 x_BHWC = jnp.concatenate([x_BHWC, kept.pop()], -1)
                 x_BHWC = ConditionedBlock(features, name=f"after_{stage}_{number}")(x_BHWC, condition_BD)
             if stage:
-                x_BHWC = Conv(self.widths[stage - 1], name=f"up_{stage}")(x_BHWC.repeat(2, 1).repeat(2, 2))
+                x_BHWC = Conv(self.widths[stage - 1], name=f"up_{stage}")(doubled(x_BHWC))
         x_BHWC = jax.nn.silu(ImageNorm("group", name="final_norm")(x_BHWC))
         return Dense(image_BHWC.shape[-1], kernel_init=nn.initializers.zeros, name="out")(x_BHWC)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm.nn.embed import Embed
-from jaxlm.nn.linear import broadcast
+from jaxlm.nn.linear import broadcast, wide
 from jaxlm.nn.module import Module
 
 NumberEmbedding = Literal["none", "linear", "periodic", "piecewise"]
@@ -69,7 +69,9 @@ class FeatureTokens(Module):
         if self.kind == "periodic":
             init = nn.initializers.normal(self.sigma)
             frequencies_NK = self.param("frequencies", init, (count, self.size), jnp.float32)
-            angles_BNK = 2 * jnp.pi * numbers_BN[..., None] * frequencies_NK[None].astype(numbers_BN.dtype)
+            shape = (*numbers_BN.shape, self.size)
+            frequencies_BNK = broadcast(frequencies_NK[None].astype(numbers_BN.dtype), shape)
+            angles_BNK = 2 * jnp.pi * numbers_BN[..., None] * frequencies_BNK
             x_BNF = jnp.concatenate([numbers_BN[..., None], jnp.cos(angles_BNK), jnp.sin(angles_BNK)], -1)
         elif self.kind == "piecewise":
             x_BNF = shares_of_bins(numbers_BN, self.size)
@@ -89,5 +91,5 @@ def shares_of_bins(numbers_BN: jax.Array, bins: int) -> jax.Array:
 
     1 for a bin below the number, 0 for one above it, and between them in its own.
     """
-    below_BN1 = jax.scipy.stats.norm.cdf(numbers_BN)[..., None] * bins
-    return jnp.clip(below_BN1 - jnp.arange(bins, dtype=numbers_BN.dtype)[None, None], 0, 1)
+    below_BN1 = jax.scipy.stats.norm.cdf(wide(numbers_BN))[..., None] * bins
+    return jnp.clip(below_BN1 - jnp.arange(bins, dtype=below_BN1.dtype)[None, None], 0, 1).astype(numbers_BN.dtype)

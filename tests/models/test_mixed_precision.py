@@ -10,20 +10,42 @@ import small_gpts
 import small_image_models
 
 from jaxlm import models, steps
-from jaxlm.losses import TEXT, TextToMel, classification, ctc, dpo, next_token
+from jaxlm.losses import (
+    TABLE,
+    TEXT,
+    FlowMatching,
+    TextToMel,
+    classification,
+    ctc,
+    dpo,
+    flow_matching,
+    next_item,
+    next_token,
+    recommendation,
+)
 from jaxlm.models.adapted import Adapted
 from jaxlm.models.bert import BERT, MaskedLanguageModel
 from jaxlm.models.conformer import Conformer
+from jaxlm.models.dit import DiT
+from jaxlm.models.factorization import MatrixFactorization
+from jaxlm.models.ft_transformer import FTTransformer
 from jaxlm.models.gpt import GPT
 from jaxlm.models.heads import Classifier, TokenClassifier
 from jaxlm.models.lstm import LSTM
 from jaxlm.models.lstm_text_to_text import LSTMTextToText
 from jaxlm.models.matcha import Matcha
+from jaxlm.models.neumf import NeuMF
+from jaxlm.models.sasrec import SASRec
 from jaxlm.models.speech_to_tokens import BiLSTM, SpeechToTokens
 from jaxlm.models.t5 import T5
+from jaxlm.models.table_mlp import TableMLP
+from jaxlm.models.table_resnet import TableResNet
 from jaxlm.models.transformer import Transformer
+from jaxlm.models.two_tower import TwoTower
+from jaxlm.models.unet import UNet
 from jaxlm.models.vocos import Vocos
 from jaxlm.models.whisper import Whisper
+from jaxlm.nn.feature_tokens import FeatureTokens
 from jaxlm.nn.lora import LoRA
 from jaxlm.steps import Mean
 from jaxlm.steps.transforms import cast
@@ -106,6 +128,24 @@ def of_vocoder():
     return model, loss, FRAMES
 
 
+def of_tables(kind, numbers="piecewise", **fields):
+    model = kind(FeatureTokens(vocab=9, width=8, size=3, kind=numbers), CLASSES, **fields)
+    batch = {"numbers": jax.random.normal(KEY, (BATCH, 3)), "categories": TOKENS[:, :2]}
+    return model, classification(model, inputs=TABLE), batch | LABELS
+
+
+def of_interactions(model, objective="logistic"):
+    batch = {"user": TOKENS[:, 0], "positives": TOKENS[:, :2], "negatives": TOKENS[:, 2:4], "seen": TOKENS[:, 4:8]}
+    loss = next_item(model) if isinstance(model, SASRec) else recommendation(model, objective)
+    return model, loss, batch
+
+
+def of_captions(model):
+    batch = {"image": jax.random.normal(KEY, (BATCH, 4, 4, 1)), "tokens": TOKENS[:, :3]}
+    batch |= {"segments": jnp.ones((BATCH, 3), jnp.int32), "keys": jnp.zeros((BATCH, 2), jnp.uint32)}
+    return model, flow_matching(model, FlowMatching()), batch
+
+
 FRAMES = {"mel": jax.random.normal(KEY, (BATCH, 24, 8)), "frames": jnp.full(BATCH, 24), "mask": jnp.ones(BATCH)}
 ADAPTED = Adapted(small_gpts.SMALL, LoRA(rank=2, dora=True, full="embed|bias|scale"), bits=8)
 CASES = {
@@ -128,6 +168,18 @@ CASES = {
     "speech conformer": of_speech(Conformer(depth=1, width=8, heads=2, kernel=3)),
     "voices": of_voices(),
     "vocoder": of_vocoder(),
+    "table mlp": of_tables(TableMLP, hidden=(6,)),
+    "table mlp periodic": of_tables(TableMLP, "periodic", hidden=(6,)),
+    "table mlp linear": of_tables(TableMLP, "linear", hidden=(6,)),
+    "table resnet": of_tables(TableResNet, depth=1, width=8, hidden=6),
+    "table transformer": of_tables(FTTransformer, depth=1, heads=2),
+    "factorization": of_interactions(MatrixFactorization(users=4, items=7, width=4)),
+    "factorization, all items": of_interactions(MatrixFactorization(users=4, items=7, width=4), "softmax"),
+    "neumf": of_interactions(NeuMF(users=4, items=7, factors=3, width=4, hidden=(6,))),
+    "two towers": of_interactions(TwoTower(items=7, width=4, hidden=(5,), item_hidden=(6,)), "softmax"),
+    "sasrec": of_interactions(SASRec(items=7, context=3, depth=1, width=4)),
+    "dit": of_captions(DiT(BERT_TINY, patch=2, depth=1, width=8, heads=2)),
+    "unet": of_captions(UNet(BERT_TINY, widths=(4, 8), heads=2)),
     **{name: of_images(model) for name, model in small_image_models.MODELS.items()},
 }
 
@@ -137,13 +189,19 @@ def inputs_of(batch):
     if "speaker" in batch:
         text = [batch[name] for name in ("tokens", "token_lengths", "speaker")]
         return (*text, batch["mel"], batch["frames"], batch["mel"], jnp.zeros(BATCH))
+    if "numbers" in batch:
+        return batch["numbers"], batch["categories"]
+    if "positives" in batch:
+        return jnp.zeros(1, jnp.int32), jnp.zeros((1, 1), jnp.int32)
+    if "keys" in batch:
+        return batch["image"], jnp.zeros(BATCH), batch["tokens"], batch["segments"]
     of_sound = next((name for name in ("features", "mel") if name in batch), None)
     return (batch[of_sound], batch["frames"]) if of_sound else (batch.get("image", TOKENS),)
 
 
 def floats_of(batch):
     """The inputs that are cast."""
-    return tuple(name for name in ("image", "features", "mel") if name in batch)
+    return tuple(name for name in ("image", "features", "mel", "numbers") if name in batch)
 
 
 def half(x):
