@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from jaxlm.data.tokenizers.compare import vocabulary_difference
-from jaxlm.data.tokenizers.protocol import Tokenizer
 from jaxlm.data.tokenizers.specs import load_tokenizer
 from jaxlm.errors import BadInput
 from jaxlm.hub import pretrained
@@ -141,7 +140,7 @@ class Source(NamedTuple):
         leaves: by path.
         class_names: of their head, by index; None where nothing names them.
         model: that a folder in Hugging Face's layout describes; None elsewhere.
-        tokenizer: of the text that they were trained on; None where nothing holds one.
+        tokenizer: of the text that they were trained on, as `Tokenizer.to_json` wrote it; None where nothing holds one.
         passed_over: what was not read, for a reader.
     """
 
@@ -149,7 +148,7 @@ class Source(NamedTuple):
     leaves: Leaves
     class_names: tuple[str, ...] | None
     model: Any = None
-    tokenizer: Tokenizer | None = None
+    tokenizer: str | None = None
     passed_over: tuple[str, ...] = ()
 
     def log_lines(self) -> list[str]:
@@ -174,25 +173,25 @@ def read_source(path: str, step: CheckpointStep = None) -> Source:
         model, leaves = pretrained.load_pretrained(path)
         return Source(path, leaves, pretrained.head_names(path), model, None, Tensors(path).log_lines)
     leaves, run = read_leaves(path, step), RunDirectory(path)
-    tokenizer = load_tokenizer(run.artefact(TOKENIZER)) if (run.path / TOKENIZER).is_file() else None
+    tokenizer = run.artefact(TOKENIZER) if (run.path / TOKENIZER).is_file() else None
     return Source(path, leaves, run.class_names(), tokenizer=tokenizer)
 
 
-def check_tokenizer(leaves: Leaves, theirs: Tokenizer | None, ours: str | None, path: str) -> None:
+def check_tokenizer(leaves: Leaves, theirs: str | None, ours: str | None, path: str) -> None:
     """Check that an embedding of tokens among loaded leaves was trained with the vocabulary of the data.
 
     Args:
         leaves: by path.
-        theirs: the tokenizer of the weights; None where nothing holds one.
-        ours: the tokenizer of the data, as `Tokenizer.to_json` wrote it; None where they have none.
+        theirs: the tokenizer of the weights, as `Tokenizer.to_json` wrote it; None where nothing holds one.
+        ours: the same of the data; None where they have none.
         path: of the weights, for messages.
 
     Raises:
         BadInput: an id is another piece of text in each.
     """
-    if theirs is None or ours is None or not any(EMBEDDING.search(name) for name in leaves):
+    if theirs is None or ours is None or theirs == ours or not any(EMBEDDING.search(name) for name in leaves):
         return
-    difference = vocabulary_difference(theirs, load_tokenizer(ours))
+    difference = vocabulary_difference(load_tokenizer(theirs), load_tokenizer(ours))
     if difference is not None:
         raise BadInput(
             f"{path} was trained with another tokenizer, {difference}: give the data its {TOKENIZER} (BPE and "

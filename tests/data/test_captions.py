@@ -135,6 +135,15 @@ def test_tiles_of_a_sheet_have_the_captions_of_the_table_in_its_order(tmp_path):
     assert found == {f"picture {n}": 10 * n for n in range(6)}
 
 
+def test_a_table_that_changes_is_read_again(tmp_path):
+    spec = write_table(tmp_path, [f"picture {n},{n}" for n in range(6)])
+    spec = dataclasses.replace(spec, eval_fraction=0.5)
+    before = spec.train(0).fingerprint()
+    assert spec.train(0).fingerprint() == before
+    write_table(tmp_path, [f"a picture {n},{n}" for n in range(6)])
+    assert spec.train(0).fingerprint() != before
+
+
 def test_files_have_the_captions_of_the_table(tmp_path):
     for number in range(4):
         Image.fromarray(np.full((3, 3, 3), 50 * number, np.uint8)).save(tmp_path / f"{number}.png")

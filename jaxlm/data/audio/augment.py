@@ -203,7 +203,7 @@ class Shift:
 def standardise(features_BFM: jax.Array, frames_B: jax.Array) -> jax.Array:
     """Give each recording mean 0 and variance 1 over all bands of its own frames; float32, 0 on padding.
 
-    So loudness does not reach the model, and neither does the padding. the mean of each band by itself is kept: in a
+    So loudness does not reach the model, and neither does the padding. The mean of each band by itself is kept: in a
     recording of one word it distinguishes the word.
     """
     inside_BF1 = (jnp.arange(features_BFM.shape[1])[None] < frames_B[:, None])[..., None]
