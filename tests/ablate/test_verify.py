@@ -153,7 +153,7 @@ def test_one_byte_of_data_is_told_by_its_part(config, here, tmp_path):
         arrays = dict(found)
     arrays["images"][5, 4, 4, 1] ^= 1
     np.savez(tmp_path / "train.npz", **arrays)
-    labelled._loaded.cache_clear()  # a fresh process has none
+    labelled.load_labelled.cache_clear()  # a fresh process has none
     code, out, _ = jaxlm("verify", str(tmp_path / "made"), "--sample", "1")
     assert code == 1
     assert ":5  NOT THE SAME EXPERIMENT (data): not run, --anyway does it\n" in out
