@@ -1,0 +1,63 @@
+"""Every name of jaxlm that a test, script, experiment or config takes from a module is there, without running it.
+
+Most slow tests are not run at every change: one that reaches for a name that was renamed meanwhile would tell so late.
+"""
+
+import ast
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("tests", "scripts", "experiments", "configs")
+
+
+def taken(file):
+    """Yield the line and the module and name of each `from jaxlm.x import name` and each `module.name` in a file."""
+    tree = ast.parse(file.read_text())
+    bound = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "jaxlm":
+            for alias in node.names:
+                yield node.lineno, node.module, alias.name
+                bound[alias.asname or alias.name] = node.module, alias.name
+    assigned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    assigned |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            name = node.value.id
+            if name in bound and name not in assigned:
+                found = member(*bound[name])
+                if isinstance(found, ModuleType):
+                    yield node.lineno, found.__name__, node.attr
+
+
+def member(module, name):
+    """What `from module import name` gives, or None where there is no such thing."""
+    holder = importlib.import_module(module)
+    if not hasattr(holder, name):
+        try:
+            return importlib.import_module(f"{module}.{name}")
+        except ModuleNotFoundError:
+            return None
+    return getattr(holder, name, None)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_name_that_is_taken_is_there(folder):
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    missing = []
+    for file in files:
+        for line, module, name in taken(file):
+            if not hasattr(importlib.import_module(module), name) and member(module, name) is None:
+                missing.append(f"{file.relative_to(ROOT)}:{line}: {module} has no {name}")
+    assert missing == []
+
+
+def test_a_name_that_is_gone_is_told(tmp_path):
+    file = tmp_path / "late.py"
+    file.write_text("from jaxlm.data.images import labelled\n\n\ndef late():\n    labelled._loaded.cache_clear()\n")
+    assert (5, "jaxlm.data.images.labelled", "_loaded") in set(taken(file))
