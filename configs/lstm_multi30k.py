@@ -29,7 +29,7 @@ config = Config(
         tokenizer=Subwords(size=6000),
         batch=128,
         eval_batch=128,
-        widths=(16, 24, 32, 48),
+        widths=(12, 15, 18, 21, 25, 32, 48),
     ),
     loss=SequenceToSequence(smoothing=0.1),
     decode=BeamSearch(beams=5, penalty=1.0),

@@ -15,6 +15,8 @@ TABLES = {
 }
 INCOMES = {
     "mlp_adult": f"{NUMBERS} --model.hidden 16 --run.ema 0.5",
+    "wide_and_deep_adult": f"{NUMBERS} --model.hidden 16 --run.ema 0.5",
+    "dlrm_adult": f"{NUMBERS} --model.bottom 8 --model.hidden 16 --run.ema 0.5",
     "ft_transformer_adult": f"{NUMBERS} --model.heads 2 --model.depth 1 --run.ema 0.5",
 }
 HOUSE = {"longitude": -120.5, "latitude": 36.25, "housing_median_age": 41, "total_rooms": 880, "total_bedrooms": None}

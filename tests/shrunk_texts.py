@@ -44,19 +44,19 @@ PAIRS = {
     "--decode.ratio 0.1 --optim.peak-lr 1e-2",
     "transformer_base_wmt14": "--model.depth 1 --model.width 16 --model.heads 2 --model.vocab 300 --data.batch 16 "
     "--data.tokens 1536 "
-    "--data.tokenizer.size 300 --data.widths 32 96 --data.eval-batch 8 --decode.beams 2 --decode.ratio 0.1 "
+    "--data.tokenizer.size 300 --data.widths 96 --data.eval-batch 8 --decode.beams 2 --decode.ratio 0.1 "
     "--decode.extra 10 --optim.peak-lr 2e-2 --run.dtype float32 --place.kind local "
     "--data.train-source train.en.gz --data.train-target train.de.gz "
     "--data.eval-source test_2016_flickr.en.gz --data.eval-target test_2016_flickr.de.gz",
-    "lstm_multi30k": "--model.width 16 --model.vocab 300 --data.tokenizer.size 300 --data.widths 32 96 --data.batch 16 "
+    "lstm_multi30k": "--model.width 16 --model.vocab 300 --data.tokenizer.size 300 --data.widths 96 --data.batch 16 "
     "--data.eval-batch 8 --decode.beams 2 --decode.ratio 0.1 --optim.peak-lr 3e-2",
-    "lstm_cmudict": "--model.width 16 --model.hidden 16 --model.depth 1 --data.widths 16 32 --data.batch 16 "
+    "lstm_cmudict": "--model.width 16 --model.hidden 16 --model.depth 1 --data.widths 32 --data.batch 16 "
     "--data.eval-batch 8 --decode.beams 2 --decode.ratio 0.1 --optim.peak-lr 3e-2",
 }
 TINY_T5 = "--model.depth 1 --model.width 16 --model.heads 2 --model.head-width 8 --model.hidden 32 --model.vocab 320"
 TINY_T5 += " --optim.peak-lr 1e-2 --decode.beams 2"
-PAIRS["t5_aeslc"] = f"{TINY_T5} --data.train-split train[:120] --data.eval-split validation[:12] --data.widths 32 64"
-PAIRS["t5_aeslc"] += " --data.target-widths 16 24 --data.batch 16 --data.eval-batch 8 --decode.extra 4 --init.path None"
+PAIRS["t5_aeslc"] = f"{TINY_T5} --data.train-split train[:120] --data.eval-split validation[:12] --data.widths 64"
+PAIRS["t5_aeslc"] += " --data.target-widths 24 --data.batch 16 --data.eval-batch 8 --decode.extra 4 --init.path None"
 PAIRS["t5_aeslc_spans"] = f"{TINY_T5} --data.text.pairs.train-split train[:60] --data.text.pairs.eval-split test[:5]"
 PAIRS["t5_aeslc_spans"] += " --data.text.tokenizer.size 320 --data.text.length 32 --data.text.batch 16 --decode.extra 4"
 ASKED = dict.fromkeys(

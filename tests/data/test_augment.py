@@ -152,7 +152,7 @@ def gradients(parts):
     model = MLP(classes=10, hidden=(4,))
     loss = transforms.prepare(classification(model), DATA.prepare)
     grad = transforms.prepare(steps.accumulate(steps.grad(loss), parts), DATA.augmented)
-    params = model.init(jax.random.key(0), DATA.example())["params"]
+    params = jax.jit(model.init)(jax.random.key(0), DATA.example())["params"]
     batch = local().put(DATA.train(0)[3])
     return jax.device_get(jax.jit(grad)(params, {}, batch, jax.random.key(1)))
 
@@ -168,6 +168,6 @@ def test_accumulation_over_augmented_micro_batches_gives_the_gradient_of_the_who
 def test_augmentation_changes_the_gradient():
     model, batch = MLP(classes=10, hidden=(4,)), DATA.train(0)[3]
     plain = steps.grad(transforms.prepare(classification(model), DATA.prepare))
-    params = model.init(jax.random.key(0), DATA.example())["params"]
+    params = jax.jit(model.init)(jax.random.key(0), DATA.example())["params"]
     _, metrics, _ = jax.jit(plain)(params, {}, batch, jax.random.key(1))
     assert metrics["loss"].total != gradients(1)[1]["loss"].total

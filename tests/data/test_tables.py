@@ -206,6 +206,32 @@ def test_files_without_names_of_columns_are_read_by_options_of_the_spec(tmp_path
         ClassTable(**{**vars(spec), "strip": ""}).loaded()
 
 
+def test_crossed_columns_are_categories_of_their_cells_side_by_side(tmp_path):
+    rows = ["a,b,y", "x.,1,3", "x,2,4", "w,1,5", ",2,6", "x,1,7", "x,1,8"]
+    (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "eval.csv").write_text("a,b,y\nx,1,3\nw,2,3\n,1,3\n")
+    files = {"train_file": str(tmp_path / "train.csv"), "eval_file": str(tmp_path / "eval.csv"), "target": "y"}
+    spec = RegressionTable(**files, crosses=(("a", "b"),), min_count=2, strip=".")
+    found = spec.loaded()
+    assert found.schema.columns[-1].names == ("x x 1",)
+    offset = found.schema.columns[0].size
+    assert (found.train.arrays["categories"][:, 1] - offset).tolist() == [2, 0, 0, 1, 2, 2]
+    assert (found.eval.arrays["categories"][:, 1] - offset).tolist() == [2, 0, 1]
+    assert found.schema.names == ("a", "b")
+    again = parse_schema(found.schema.to_json(), "columns.json")
+    assert again == found.schema
+    encoded = again.encode({"a": np.array(["x", "q"], object), "b": np.array(["1", "1"], object)}, ["1", "2"])
+    assert encoded.unknown["a"].tolist() == [False, True]
+    assert list(encoded.unknown) == ["a"]  # what is unknown is a cell, not a pair of them
+    for crosses, message in (
+        ((("a", "y"),), r"data.crosses has \('a', 'y'\): give at least two columns, and not the target 'y'"),
+        ((("a",),), r"data.crosses has \('a',\): give at least two"),
+        ((("a", "c"),), "train.csv has no column 'c'"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            RegressionTable(**files, crosses=crosses).loaded()
+
+
 BROKEN = {
     "a,b,y\n1,2,3\n1,2\n": "train.csv line 3 has 2 of 3 cells, none for 'y': complete the row",
     "a,b,y\n1,2,3,4\n": "train.csv line 2 has 4 fields and the header 3",

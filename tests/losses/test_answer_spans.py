@@ -1,5 +1,7 @@
 """The loss of the ends of answers is optax's over the places of the context and [CLS], whatever the padding."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,13 +42,13 @@ def params_of():
 
 
 def test_it_is_optax_cross_entropy_over_the_places_of_answers():
-    params, batch = params_of(), batch_of()
-    metrics, _ = answer_spans(MODEL)(params, {}, batch, jax.random.key(0), train=False)
+    params, batch, apply = params_of(), batch_of(), jax.jit(MODEL.apply)
+    metrics, _ = jax.jit(partial(answer_spans(MODEL), train=False))(params, {}, batch, jax.random.key(0))
     nats, right = [], []
     for row in (0, 2, 3, 4, 5, 6):
         real = batch["segments"][row] > 0
         inputs = [batch[name][row][real][None] for name in ("tokens", "segments", "types")]
-        logits = MODEL.apply({"params": params}, inputs[0], segments=inputs[1], types=inputs[2])[0]
+        logits = apply({"params": params}, inputs[0], segments=inputs[1], types=inputs[2])[0]
         places = np.flatnonzero(batch["places"][row])
         ends = np.searchsorted(places, [batch["start"][row], batch["end"][row]])
         chosen = logits[places].T

@@ -117,7 +117,7 @@ def moved(params):
 
 
 def test_sums_of_parts_of_a_batch_are_those_of_the_whole():
-    params = moved(MODEL.init(jax.random.key(0), *EXAMPLE)["params"])
+    params = moved(jax.jit(MODEL.init)(jax.random.key(0), *EXAMPLE)["params"])
     loss = jax.jit(lambda batch: FlowMatching(drop=0.5)(MODEL)(params, {}, batch, jax.random.key(1), train=True)[0])
     whole, parts = loss(BATCH), [loss({k: x[i : i + 1] for k, x in BATCH.items()}) for i in range(ROWS)]
     assert compute(merge(*parts))["loss"] == pytest.approx(compute(whole)["loss"], rel=1e-5)

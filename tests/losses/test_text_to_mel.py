@@ -64,7 +64,7 @@ def test_the_loss_is_that_of_a_computation_by_hand():
 
 def test_sums_of_parts_of_a_batch_are_those_of_the_whole():
     data = [BATCH[name] for name in ("tokens", "token_lengths", "speaker", "mel", "frames", "mel")]
-    params = MODEL.init(jax.random.key(0), *data, np.zeros(ROWS, np.float32))["params"]
+    params = jax.jit(MODEL.init)(jax.random.key(0), *data, np.zeros(ROWS, np.float32))["params"]
     loss = jax.jit(lambda batch: TextToMel()(MODEL)(params, {}, batch, jax.random.key(1), train=False)[0])
     whole, parts = loss(BATCH), [loss({k: x[i : i + 1] for k, x in BATCH.items()}) for i in range(ROWS)]
     for name, value in compute(merge(*parts)).items():

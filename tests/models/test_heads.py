@@ -66,7 +66,7 @@ def test_pooling_is_that_of_the_real_places_alone(how):
 def test_more_padding_and_other_tokens_in_it_change_no_bit(how):
     model = Classifier(Words(), classes=3, pool=how)
     tokens, segments = ragged()
-    variables = model.init(jax.random.key(0), tokens)
+    variables = jax.jit(model.init)(jax.random.key(0), tokens)
     expected = model.apply(variables, tokens, segments=segments)
     assert np.isfinite(expected).all()
     for padding in (1, 5, 24):
@@ -80,7 +80,7 @@ def test_gradients_do_not_pass_through_padding(how):
     tokens, segments = ragged()
     tokens = np.where(segments > 0, tokens, 0)
     model = Classifier(Words(), classes=3, pool=how)
-    params = model.init(jax.random.key(0), tokens)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), tokens)["params"]
     grads = jax.grad(lambda p: model.apply({"params": p}, tokens, segments=segments).sum())(params)
     assert np.isfinite(jax.tree.leaves(grads)[0]).all()
     assert not grads["encoder"]["embed"]["embedding"][0].any()  # token 0 stands on padding only
@@ -99,7 +99,7 @@ def test_parameters_lie_under_the_encoder_and_the_head():
 def test_the_encoders_own_pooler_is_asked_where_it_has_one():
     tokens, segments = ragged()
     model = Classifier(Pooling(), 3, pool="pooler")
-    variables = model.init(jax.random.key(0), tokens)
+    variables = jax.jit(model.init)(jax.random.key(0), tokens)
     params = variables["params"]
     assert set(params["encoder"]) == {"embed", "pooler"}
     first = params["encoder"]["embed"]["embedding"][tokens[1:, 0]]
@@ -113,7 +113,7 @@ def test_the_encoders_own_pooler_is_asked_where_it_has_one():
 def test_a_token_classifier_is_the_head_at_each_place():
     tokens, segments = ragged()
     model = TokenClassifier(Words(), 4)
-    variables = model.init(jax.random.key(0), tokens)
+    variables = jax.jit(model.init)(jax.random.key(0), tokens)
     found = model.apply(variables, tokens, segments=segments)
     rows = model.apply(variables, tokens.reshape(-1, 1)).reshape(*tokens.shape, 4)
     np.testing.assert_allclose(found[segments > 0], rows[segments > 0], rtol=1e-6)
@@ -122,7 +122,7 @@ def test_a_token_classifier_is_the_head_at_each_place():
 def test_dropout_acts_in_training_only():
     tokens, segments = ragged()
     for model in (Classifier(Words(), 3, dropout=0.5), TokenClassifier(Words(), 3, dropout=0.5)):
-        variables = model.init(jax.random.key(0), tokens)
+        variables = jax.jit(model.init)(jax.random.key(0), tokens)
 
         def trained(key, model=model, variables=variables):
             return model.apply(variables, tokens, segments=segments, train=True, rngs={"dropout": key})
@@ -136,7 +136,7 @@ def test_the_loss_of_a_classifier_reads_text_and_its_layout():
     """Segments reach the model by name; an entry that the batch has not is not passed."""
     tokens, segments = ragged()
     model, labels = Classifier(Words(), 3, pool="mean"), np.int32([0, 1, 2, 1, 0])
-    params = model.init(jax.random.key(0), tokens)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), tokens)["params"]
     loss = Classification()(model, inputs=TEXT)
     batch = {"tokens": tokens, "segments": segments, "label": labels}
     metrics, _ = loss(params, {}, batch, jax.random.key(0), train=True)

@@ -27,6 +27,7 @@ from jaxlm.models.adapted import Adapted
 from jaxlm.models.bert import BERT, MaskedLanguageModel
 from jaxlm.models.conformer import Conformer
 from jaxlm.models.dit import DiT
+from jaxlm.models.dlrm import DLRM
 from jaxlm.models.factorization import MatrixFactorization
 from jaxlm.models.ft_transformer import FTTransformer
 from jaxlm.models.gpt import GPT
@@ -45,6 +46,7 @@ from jaxlm.models.two_tower import TwoTower
 from jaxlm.models.unet import UNet
 from jaxlm.models.vocos import Vocos
 from jaxlm.models.whisper import Whisper
+from jaxlm.models.wide_and_deep import WideAndDeep
 from jaxlm.nn.feature_tokens import FeatureTokens
 from jaxlm.nn.lora import LoRA
 from jaxlm.steps import Mean
@@ -169,6 +171,8 @@ CASES = {
     "voices": of_voices(),
     "vocoder": of_vocoder(),
     "table mlp": of_tables(TableMLP, hidden=(6,)),
+    "wide and deep": of_tables(WideAndDeep, hidden=(6,)),
+    "dlrm": of_tables(DLRM, bottom=(5,), hidden=(6,)),
     "table mlp periodic": of_tables(TableMLP, "periodic", hidden=(6,)),
     "table mlp linear": of_tables(TableMLP, "linear", hidden=(6,)),
     "table resnet": of_tables(TableResNet, depth=1, width=8, hidden=6),

@@ -18,6 +18,7 @@ from jaxlm.models.bert import BERT, MaskedLanguageModel
 from jaxlm.models.cnn import CNN
 from jaxlm.models.conformer import Conformer
 from jaxlm.models.dit import DiT
+from jaxlm.models.dlrm import DLRM
 from jaxlm.models.factorization import MatrixFactorization
 from jaxlm.models.ft_transformer import FTTransformer
 from jaxlm.models.gpt import GPT
@@ -41,6 +42,7 @@ from jaxlm.models.vgg import VGG
 from jaxlm.models.vit import ViT
 from jaxlm.models.vocos import Vocos
 from jaxlm.models.whisper import Whisper
+from jaxlm.models.wide_and_deep import WideAndDeep
 from jaxlm.nn.feature_tokens import FeatureTokens
 from jaxlm.nn.lora import LoRA
 from jaxlm.nn.module import Module
@@ -80,6 +82,8 @@ MODELS = (
     SASRec(items=4),
     TableMLP(FeatureTokens()),
     TableResNet(FeatureTokens()),
+    WideAndDeep(FeatureTokens()),
+    DLRM(FeatureTokens()),
     FTTransformer(FeatureTokens()),
     DiT(ENCODER, patch=2, depth=1, width=8, heads=2),
     UNet(ENCODER, widths=(4, 8)),

@@ -7,9 +7,11 @@ import pytest
 from scipy.stats import norm
 
 from jaxlm.errors import BadInput
+from jaxlm.models.dlrm import DLRM
 from jaxlm.models.ft_transformer import FTTransformer
 from jaxlm.models.table_mlp import TableMLP
 from jaxlm.models.table_resnet import TableResNet
+from jaxlm.models.wide_and_deep import WideAndDeep
 from jaxlm.nn.feature_tokens import FeatureTokens, shares_of_bins
 
 KINDS = ("none", "linear", "periodic", "piecewise")
@@ -21,6 +23,9 @@ def features(kind):
 
 MODELS = {f"mlp {kind}": TableMLP(features(kind), classes=2, hidden=(6,), dropout=0.5) for kind in KINDS}
 MODELS["resnet"] = TableResNet(features("none"), classes=2, depth=2, width=6, hidden=8, dropout=0.5)
+MODELS["wide and deep"] = WideAndDeep(features("piecewise"), classes=2, hidden=(6,), dropout=0.5)
+for kind in ("none", "linear"):
+    MODELS[f"dlrm {kind}"] = DLRM(features(kind), classes=2, bottom=(5,), hidden=(6,), dropout=0.5)
 MODELS["transformer"] = FTTransformer(features("linear"), classes=2, depth=1, heads=2, dropout=0.5)
 
 
@@ -32,7 +37,7 @@ def rows(count=5, seed=0):
 @pytest.mark.parametrize("name", MODELS)
 def test_outputs_of_a_row_are_a_function_of_it_alone_and_read_every_column(name):
     model, (numbers, categories) = MODELS[name], rows()
-    variables = model.init(jax.random.key(0), numbers, categories)
+    variables = jax.jit(model.init)(jax.random.key(0), numbers, categories)
     apply = jax.jit(lambda numbers, categories: model.apply(variables, numbers, categories=categories))
     whole = apply(numbers, categories)
     assert whole.shape == (5, 2)
@@ -82,6 +87,36 @@ def test_a_table_without_categories_needs_no_table_of_them():
     for model in MODELS.values():
         params = model.init(jax.random.key(0), rows()[0])["params"]
         assert "category" not in str(jax.tree.structure(params))
+
+
+def test_wide_and_deep_is_the_deep_part_plus_a_weight_of_each_number_and_category():
+    (numbers, categories), model = rows(), MODELS["wide and deep"]
+    params = jax.jit(model.init)(jax.random.key(0), numbers, categories)["params"]
+    assert not params["wide"]["kernel"].any()
+    assert not params["wide_categories"]["embedding"].any()
+    draw = np.random.default_rng(1)
+    weights, of_categories = draw.normal(size=(3, 2)), draw.normal(size=(9, 2))
+    moved = params | {"wide": {"kernel": weights}, "wide_categories": {"embedding": of_categories}}
+    found, deep = (model.apply({"params": p}, numbers, categories) for p in (moved, params))
+    expected = numbers @ weights + np.array([of_categories[row].sum(0) for row in categories])
+    np.testing.assert_allclose(found - deep, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_top_of_dlrm_reads_the_numbers_vector_and_each_product_of_two_vectors():
+    numbers, categories = rows()
+    model = DLRM(features("none"), classes=2, bottom=(5,), hidden=())
+    params = jax.tree.map(np.asarray, jax.jit(model.init)(jax.random.key(0), numbers, categories)["params"])
+    first, last = (params["bottom"][name] for name in ("hidden_0", "head"))
+    hidden = np.maximum(numbers @ first["kernel"] + first["bias"], 0)
+    x = np.maximum(hidden @ last["kernel"] + last["bias"], 0)
+    expected = []
+    for row, vector in enumerate(x):
+        one, other = params["features"]["category"]["embedding"][categories[row]]
+        expected.append([*vector, vector @ one, vector @ other, one @ other])
+    head = params["top"]["head"]
+    assert head["kernel"].shape == (7, 2)
+    found = model.apply({"params": params}, numbers, categories)
+    np.testing.assert_allclose(found, np.array(expected) @ head["kernel"] + head["bias"], rtol=1e-4, atol=1e-6)
 
 
 def test_fields_that_contradict_each_other_are_refused():

@@ -31,7 +31,7 @@ def painter():
     """A predictor of a model that has learned something, and its variables."""
     row = READ.row("", 0)
     image, time = np.zeros((1, *SHAPE), np.float32), np.zeros(1, np.float32)
-    variables = MODEL.init(jax.random.key(0), image, time, row["tokens"][None], row["segments"][None])
+    variables = jax.jit(MODEL.init)(jax.random.key(0), image, time, row["tokens"][None], row["segments"][None])
     draw = np.random.default_rng(0)
     variables = jax.tree.map(lambda x: x + 0.3 * draw.normal(size=x.shape).astype(np.float32), variables)
     function = in_evaluation(painted(MODEL, Paint(method="euler"), FlowMatching(), SHAPE))

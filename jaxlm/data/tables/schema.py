@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxlm.data.tables.columns import CategoryColumn, Column, DateColumn, NumberColumn, Scale, fit_column
+from jaxlm.data.tables.columns import (
+    CategoryColumn,
+    Column,
+    DateColumn,
+    NumberColumn,
+    Scale,
+    cross,
+    fit_column,
+    fit_cross,
+)
 from jaxlm.data.tables.neighbours import NeighbourColumn, Neighbours, fit_neighbours
 from jaxlm.data.tables.targets import ClassTarget, NumberTarget
 from jaxlm.errors import BadInput
@@ -56,8 +65,9 @@ class Schema:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of the columns that must be there."""
+        own = (name for c in self.columns for name in (c.read if isinstance(c, CategoryColumn) else (c.name,)))
         near = (number.name for column in self.neighbours for number in column.numbers)
-        return tuple(dict.fromkeys((*(column.name for column in self.columns), *near)))
+        return tuple(dict.fromkeys((*own, *near)))
 
     @property
     def categories(self) -> tuple[CategoryColumn, ...]:
@@ -87,12 +97,13 @@ class Schema:
         categories, offset = [], 0
         unknown, filled = {}, {}
         for column in self.columns:
-            found = column.encode(cells[column.name], places)
             if isinstance(column, CategoryColumn):
+                found = column.encode(cross([cells[name] for name in column.read], column.strip), places)
                 categories.append(found.values + np.int32(offset))
                 offset += column.size
-                unknown[column.name] = found.flagged
+                unknown |= {} if column.crossed else {column.name: found.flagged}
             else:
+                found = column.encode(cells[column.name], places)
                 numbers.append(found.values)
                 filled[column.name] = found.flagged
         numbers += [column.encode(cells, places, own) for column in self.neighbours]
@@ -155,6 +166,7 @@ def fit_schema(
     neighbours: Sequence[Neighbours] = (),
     drop: Sequence[str] = (),
     categories: Sequence[str] = (),
+    crosses: Sequence[tuple[str, ...]] = (),
     markers: Sequence[str] = ("",),
     **limits: Any,
 ) -> Schema:
@@ -168,18 +180,23 @@ def fit_schema(
         neighbours: what to look up of the nearest rows; for a target that is a number.
         drop: columns to leave out.
         categories: columns of categories whose cells look like something else.
+        crosses: columns whose cells side by side are categories of one more column.
         markers: cells that mean that there is no value.
         **limits: of `fit_category`.
 
     Raises:
-        BadInput: no column is left.
+        BadInput: no column is left, or a cross has less than two columns or the target.
     """
+    for crossed in crosses:
+        if len(crossed) < 2 or target.name in crossed:
+            raise BadInput(f"data.crosses has {crossed}: give at least two columns, and not the target {target.name!r}")
     names = [name for name in cells if name != target.name and name not in drop]
     fitted = {name: fit_column(name, cells[name], places, scale, name in categories, **limits) for name in names}
     columns = tuple(column for column in fitted.values() if column is not None)
     if not columns:
         raise BadInput(f"the table has no column beside {target.name!r} that differs between rows: give one")
     constant = tuple(name for name, column in fitted.items() if column is None)
+    columns += tuple(fit_cross(names, cells, places, **limits) for names in crosses)
     near: tuple[NeighbourColumn, ...] = ()
     if neighbours and isinstance(target, NumberTarget):
         learnt = target.encode(cells[target.name], places)["target"].astype(np.float64)

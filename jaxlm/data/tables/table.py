@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ class Table:
         strip: characters that are taken off both ends of categories and classes; white space always is.
         drop: columns to leave out.
         categories: columns of categories although their cells are numbers, such as a postal code.
+        crosses: columns whose categories side by side are those of one more column, such as `(("education", "sex"),)`.
         min_count: rows that a category must have in training; rarer ones are trained as the unknown category.
         max_categories: categories that a column may have.
         scale: of numbers: "standard" (mean 0, deviation 1) or "quantile" (to a normal distribution).
@@ -89,6 +91,7 @@ class Table:
     strip: str = ""
     drop: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    crosses: tuple[tuple[str, ...], ...] = ()
     min_count: int = 1
     max_categories: int = 1000
     scale: Scale = "standard"
@@ -202,7 +205,7 @@ def _load(spec: Table, signature: Hashable) -> LoadedTable:
         raise BadInput(f"data.fold is {spec.fold} and data.folds 0: set --data.folds, at least 2")
     frames = spec.frames()
     for path, frame in frames:
-        require_columns(path, frame, (spec.target, *spec.drop, *spec.categories))
+        require_columns(path, frame, (spec.target, *spec.drop, *spec.categories, *chain(*spec.crosses)))
     parts = [(frame, [f"{path} {place}" for place in frame.index]) for path, frame in frames]
     if spec.folds:
         (frame, places), target = parts[0], parts[0][0][spec.target].to_numpy()
@@ -218,6 +221,7 @@ def _load(spec: Table, signature: Hashable) -> LoadedTable:
         neighbours=getattr(spec, "neighbours", ()),
         drop=spec.drop,
         categories=spec.categories,
+        crosses=spec.crosses,
         markers=("", *spec.missing),
         **limits,
     )
