@@ -3,6 +3,10 @@
 python experiments/text_to_image.py configs/dit_digits.py [--run.steps 500 ...]
 """
 
+from typing import Any
+
+import jax
+
 from jaxlm import steps
 from jaxlm.parallel import Placement
 from jaxlm.predict import Predictor
@@ -27,7 +31,12 @@ def build(config: Config, place: Placement) -> Experiment:
 
 def paint(config: Config, shape: tuple[int, ...]) -> LossFn:
     """Return the function that makes pictures of a batch of texts."""
-    return transforms.cast(painted(config.model, config.decode, config.loss, shape), config.run.dtype)
+
+    def painting(variables: Any, batch: Any, noise: jax.Array) -> jax.Array:
+        how = batch["tokens"], batch["segments"], noise, batch["steps"], batch["guidance"]
+        return config.decode(config.model, config.loss.at, variables, *how)
+
+    return transforms.cast(painted(painting, shape), config.run.dtype)
 
 
 def preview(config: Config, state: steps.TrainState) -> dict[str, str | bytes]:

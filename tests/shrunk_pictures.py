@@ -9,6 +9,12 @@ TINY_PICTURES = "--model.encoder.depth 1 --model.encoder.width 8 --decode.method
 TINY_DIT = f"{TINY_PICTURES} --model.depth 1 --model.width 16 --model.heads 2 --optim.peak-lr 1e-2"
 TINY_MNIST = "--data.images.train-split train[:600] --data.images.eval-split test[:200] --data.images.batch 32 "
 TINY_MNIST += "--data.images.eval-batch 100"
+TINY_GAN = "--model.encoder.depth 1 --model.encoder.width 8 --model.latent 4 --model.widths 8 4 --run.ema 0.5 "
+TINY_GAN += "--optim.peak-lr 1e-2"
+GANS = {
+    "gan_digits": f"{TINY_GAN} --data.images.batch 64",
+    "gan_mnist": f"{TINY_GAN} {TINY_MNIST}",
+}
 PICTURES = {
     "dit_digits": f"{TINY_DIT} --data.images.batch 64",
     "dit_mnist_captions": f"{TINY_DIT} {TINY_MNIST}",
@@ -22,7 +28,7 @@ PICTURES = {
 
 def picture_words(name, tmp_path):
     """The words that shrink a config; pictures that are not at hand are exchanged for scikit-learn's real digits."""
-    words = PICTURES[name]
+    words = {**PICTURES, **GANS}[name]
     if "ARRAYS" in words:
         write_arrays(tmp_path, 16)
     if "TABLE" in words:

@@ -17,7 +17,7 @@ from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import compute
 from jaxlm.train.recorder import Recorder
 from shrunk_images import IMAGES, image_words
-from shrunk_pictures import PICTURES, picture_words
+from shrunk_pictures import GANS, PICTURES, picture_words
 from shrunk_recommenders import RECOMMENDERS, recommender_words
 from shrunk_sound import SPEECH, TRANSCRIBED, VOICES, speech_words, transcribed_words
 from shrunk_tables import INCOMES, TABLES, table_rows, table_words
@@ -62,6 +62,7 @@ EXPERIMENTS = {
     **dict.fromkeys(TAGS, "token_classification.py"),
     **dict.fromkeys(IMAGES, "image_classification.py"),
     **dict.fromkeys(PICTURES, "text_to_image.py"),
+    **dict.fromkeys(GANS, "gan.py"),
     **dict.fromkeys(TALKS, "instruction_tuning.py"),
     **dict.fromkeys(MASKED, "masked_language_model.py"),
     "llama_stories_dpo": "preference_tuning.py",
@@ -98,6 +99,7 @@ SLOW = (
     "dit_attributes",
     "dit_cifar10",
     "dit_emoji32",
+    "gan_mnist",
 )
 
 # Batch norm in deep networks, and the angle of a small number, amplify the rounding of another compiler or chip from
@@ -118,7 +120,7 @@ def words_of(name, tmp_path, monkeypatch):
         ({**SPEECH, **VOICES}, speech_words),
         (TRANSCRIBED, transcribed_words),
         (IMAGES, image_words),
-        (PICTURES, picture_words),
+        ({**PICTURES, **GANS}, picture_words),
         (TALKS, talk_words),
         (TEXTS, text_words),
         (PAIRS, pair_words),
@@ -141,7 +143,7 @@ def test_a_shrunk_config_trains_resumes_evaluates_and_predicts(path, tmp_path, m
     run_main(monkeypatch, experiment, path, *words, "--run.directory", str(tmp_path / "run"))
     found = losses(tmp_path / "run")
     assert len(found) == 20
-    if path.stem != "inception_imagenet":  # 94 layers on eight images: 20 updates show no trend
+    if path.stem not in ("inception_imagenet", *GANS):  # 94 layers on eight images; two nets against each other
         assert sum(found[-5:]) < sum(found[:5])
     check_golden(path.stem, found, RunDirectory(tmp_path / "run").lineage()["sessions"][-1]["fingerprint"])
     check_resumed(tmp_path, lambda folder: run_main(monkeypatch, experiment, path, *words, "--run.directory", folder))
@@ -196,7 +198,7 @@ def check_predicted(name, run):
         inputs = [{"user": "1", "top": 3}, "2"]
     elif name in VOICES:
         inputs = ["seven", {"text": "three"}]
-    elif name in PICTURES:
+    elif name in (*PICTURES, *GANS):
         inputs = [*RunDirectory(run).config().data.prompts(1), ""]
     else:
         inputs = ["You may [MASK] it."] if name in MASKED else ["You may copy it.", "the License"]

@@ -72,13 +72,13 @@ RULES = {  # by a regular expression for the whole command; the first that match
     r"jaxlm predict VOICE .*": run(
         "--temperature 0", {"VOICE": "voice", "VOCODER": "vocoder", "NEW": "folder"}, slow=True
     ),
-    r"jaxlm train dit_digits": run("SHRUNK", slow=True),
+    r"jaxlm train (dit|gan)_digits": run("SHRUNK", slow=True),
     r"jaxlm (sample|predict) PICTURES .*": run("--steps 2", {"PICTURES": "pictures", "NEW": "folder"}, slow=True),
     r"jaxlm train llama_stories_lora .*": run("SHRUNK", {"LLAMA": "theirs", "CHATS.jsonl": "new"}, slow=True),
     r"jaxlm train llama_stories_dpo .*": run(
         "SHRUNK", {"RUN": "lora", "LLAMA": "new", "PAIRS.jsonl": "new"}, slow=True
     ),
-    r"jaxlm train (mlp|ft_transformer)_(housing|adult) .*": run(
+    r"jaxlm train (mlp|ft_transformer|wide_and_deep|dlrm)_(housing|adult) .*": run(
         "SHRUNK", {"HOUSING.csv": "new", "ADULT.data": "new", "ADULT.test": "new"}, slow=True
     ),
     r"jaxlm train curve_1_10_1": run("SHRUNK", slow=True),

@@ -1,5 +1,6 @@
 """Loss functions, one task in each file, and penalties that can be added to them."""
 
+from jaxlm.losses.adversarial import Adversarial
 from jaxlm.losses.classification import IMAGE, TEXT, Classification, classification
 from jaxlm.losses.ctc import ctc
 from jaxlm.losses.dpo import DPO, dpo
@@ -20,6 +21,7 @@ __all__ = [
     "IMAGE",
     "TABLE",
     "TEXT",
+    "Adversarial",
     "Classification",
     "FlowMatching",
     "NextItem",

@@ -16,32 +16,28 @@ from jaxlm.data.captions.captioned import PICTURES
 from jaxlm.data.images.sheet import sheet_png
 from jaxlm.data.readers.json_text import parse_json
 from jaxlm.data.tokenizers.specs import AnyTokenizer, load_tokenizer
-from jaxlm.decode.pictures import Paint, check_painting
+from jaxlm.decode.pictures import check_painting
 from jaxlm.errors import BadInput
-from jaxlm.losses import FlowMatching
 from jaxlm.predict.predictor import Answer, Example, Predictor, Prepared, answer_all, in_evaluation, zeros
 from jaxlm.runs.directory import RunDirectory
-from jaxlm.steps import LossFn, Model
+from jaxlm.steps import LossFn
 
 PURPOSE = 13  # separates these draws from others of a seed
 
 
-def painted(model: Model, paint: Paint, loss: FlowMatching, shape: tuple[int, ...]) -> LossFn:
+def painted(paint: Callable[[Any, Any, jax.Array], jax.Array], shape: tuple[int, ...]) -> LossFn:
     """Return a function with the arguments of a loss that gives {"picture": uint8 [B, H, W, C]} for the metrics.
 
     Args:
-        model: of the config.
-        paint: its `decode`.
-        loss: its loss, for the path.
-        shape: (H, W, C).
+        paint: (variables, batch, noise from N(0, 1)) -> pictures, about -1 to 1.
+        shape: of the noise of one picture.
     """
 
     def function(params: Any, variables: Any, batch: Any, key: jax.Array, *, train: bool) -> tuple[Any, Any]:
         del key, train
         keys_B = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
-        noise_BHWC = jax.vmap(lambda key: jax.random.normal(key, shape))(keys_B)
-        inputs = batch["tokens"], batch["segments"], noise_BHWC, batch["steps"], batch["guidance"]
-        picture_BHWC = paint(model, loss.at, {"params": params, **variables}, *inputs)
+        noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys_B)
+        picture_BHWC = paint({"params": params, **variables}, batch, noise).astype(jnp.float32)
         return {"picture": jnp.rint(jnp.clip((picture_BHWC + 1) * 127.5, 0, 255)).astype(jnp.uint8)}, variables
 
     return function
@@ -52,27 +48,22 @@ class ReadPrompts:
     """Make rows of texts of which pictures are to be made; the empty text has no caption.
 
     A picture is a function of (seed, text, how many equal texts precede it). Rows: "tokens" and "segments" int32 [L],
-    "keys" uint32 [2], "steps" int32 and "guidance" float32.
+    and "keys" uint32 [2].
 
     Attributes:
         tokenizer: of the run.
         width: L.
-        steps: see `Paint`.
-        guidance: see `Paint`.
         seed: of the noise.
     """
 
     tokenizer: AnyTokenizer
     width: int
-    steps: int = 20
-    guidance: float = 2.0
     seed: int = 0
 
-    options: ClassVar[tuple[str, ...]] = ("steps", "guidance", "seed")
+    options: ClassVar[tuple[str, ...]] = ("seed",)
 
     def __post_init__(self) -> None:
         """Check the options; raises BadInput."""
-        check_painting(self.steps, self.guidance)
         if self.seed < 0:
             raise BadInput(f"seed is {self.seed}: give 0 or more")
 
@@ -106,9 +97,32 @@ class ReadPrompts:
             "tokens": np.pad(ids, room).astype(np.int32),
             "segments": np.pad(np.ones(len(ids), np.int32), room),
             "keys": picture_key(self.seed, text, number),
-            "steps": np.asarray(self.steps, np.int32),
-            "guidance": np.asarray(self.guidance, np.float32),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadGuidedPrompts(ReadPrompts):
+    """Make rows of texts for pictures that are made step by step, with guidance: "steps" int32, "guidance" float32.
+
+    Attributes:
+        steps: see `jaxlm.decode.pictures.Paint`.
+        guidance: see there.
+    """
+
+    steps: int = 20
+    guidance: float = 2.0
+
+    options: ClassVar[tuple[str, ...]] = ("steps", "guidance", "seed")
+
+    def __post_init__(self) -> None:
+        """Check the options; raises BadInput."""
+        super().__post_init__()
+        check_painting(self.steps, self.guidance)
+
+    def row(self, text: Any, number: int) -> Example:
+        """Return the row of picture `number` of a text; raises BadInput as `ReadPrompts.row` does."""
+        how = {"steps": np.asarray(self.steps, np.int32), "guidance": np.asarray(self.guidance, np.float32)}
+        return super().row(text, number) | how
 
 
 def picture_key(seed: int, text: str, number: int) -> np.ndarray:
@@ -145,11 +159,12 @@ def painter(function: LossFn, config: Any, tokenizer: AnyTokenizer) -> Predictor
 
     Args:
         function: `painted(...)` under the transforms that the loss is under.
-        config: of the run; its data are a spec of `jaxlm.data.captions`.
+        config: of the run; its data are a spec of `jaxlm.data.captions`, its `decode` is a `Paint` or None.
         tokenizer: of the run.
     """
-    paint = config.decode
-    read = ReadPrompts(tokenizer=tokenizer, width=config.data.width, steps=paint.steps, guidance=paint.guidance)
+    own, paint = {"tokenizer": tokenizer, "width": config.data.width}, config.decode
+    how = {} if paint is None else {"steps": paint.steps, "guidance": paint.guidance}
+    read = ReadPrompts(**own) if paint is None else ReadGuidedPrompts(**own, **how)
     return Predictor(
         read, in_evaluation(function), WritePicture(), (zeros(read.row("", 0), config.data.batch_sizes[1]),)
     )

@@ -1,6 +1,7 @@
 """Read the parameters and other collections of a run, a pretrained folder or a file, by path."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ def read_leaves(path: str, step: CheckpointStep) -> Leaves:
 def read_run(home: RunDirectory, step: CheckpointStep) -> dict[str, Any]:
     """Read what an evaluation of a run's checkpoint applies, {"params": ..., other collections}.
 
+    Of a joint state (`steps.Joint`) it is that of each part with parameters, by the name of the part.
+
     Args:
         home: the run directory.
         step: the checkpoint, see `Checkpoints.choose`.
@@ -52,7 +55,12 @@ def read_run(home: RunDirectory, step: CheckpointStep) -> dict[str, Any]:
     """
     run = home.config().run if step == "best" else Run()
     checkpoints = open_checkpoints(home, run, _warn)
-    state = checkpoints.restore_raw(checkpoints.choose(step))
+    return _applied(checkpoints.restore_raw(checkpoints.choose(step)))
+
+
+def _applied(state: Mapping[str, Any]) -> dict[str, Any]:
+    if "parts" in state:
+        return {name: _applied(part) for name, part in state["parts"].items() if "params" in part}
     return eval_variables(state["params"], state.get("variables"), state.get("ema"))
 
 

@@ -153,7 +153,7 @@ def start_lines(directory: Path, place: Placement, shapes: Any, events: Sequence
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         before, found, inside = name.partition("params/")
-        if found and (not before or before.startswith("parts/")):
+        if found and (not before or (before.startswith("parts/") and before.count("/") == 2)):  # no average
             module = before + "/".join(inside.split("/")[:1])
             sizes[module] = sizes.get(module, 0) + math.prod(leaf.shape)
     shown = dict(sorted(sizes.items(), key=lambda item: -item[1])[:6])

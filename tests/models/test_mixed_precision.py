@@ -13,6 +13,7 @@ from jaxlm import models, steps
 from jaxlm.losses import (
     TABLE,
     TEXT,
+    Adversarial,
     FlowMatching,
     TextToMel,
     classification,
@@ -30,6 +31,7 @@ from jaxlm.models.dit import DiT
 from jaxlm.models.dlrm import DLRM
 from jaxlm.models.factorization import MatrixFactorization
 from jaxlm.models.ft_transformer import FTTransformer
+from jaxlm.models.gan import GAN
 from jaxlm.models.gpt import GPT
 from jaxlm.models.heads import Classifier, TokenClassifier
 from jaxlm.models.lstm import LSTM
@@ -50,7 +52,7 @@ from jaxlm.models.wide_and_deep import WideAndDeep
 from jaxlm.nn.feature_tokens import FeatureTokens
 from jaxlm.nn.lora import LoRA
 from jaxlm.steps import Mean
-from jaxlm.steps.transforms import cast
+from jaxlm.steps.transforms import cast, lend
 from low_precision_sums import find_half_sums
 
 KEY = jax.random.key(0)
@@ -148,6 +150,28 @@ def of_captions(model):
     return model, flow_matching(model, FlowMatching()), batch
 
 
+class OneNet:
+    """One of the two nets of a GAN."""
+
+    def __init__(self, model, method):
+        self.model, self.method = model, method
+
+    def init(self, key, image, times, *caption):
+        first = image if self.method == "judge" else jnp.zeros((len(image), self.model.latent))
+        return self.model.init(key, first, *caption, method=self.method)
+
+
+def of_two_nets(method, residual):
+    model = GAN(BERT_TINY, shape=(4, 4, 1), latent=3, widths=(8, 4), residual=residual)
+    batch = of_captions(None)[2]
+    other = "make" if method == "judge" else "judge"
+    drawn = jax.eval_shape(OneNet(model, other).init, KEY, batch["image"], None, batch["tokens"], batch["segments"])
+    lent = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), drawn["params"])
+    game = Adversarial(spectral=residual, penalty="gradient" if residual else "r1")
+    loss = game.judging(model) if method == "judge" else game.making(model)
+    return OneNet(model, method), lend(loss, {"make": "maker"}.get(other, other), lambda _: lent), batch
+
+
 FRAMES = {"mel": jax.random.normal(KEY, (BATCH, 24, 8)), "frames": jnp.full(BATCH, 24), "mask": jnp.ones(BATCH)}
 ADAPTED = Adapted(small_gpts.SMALL, LoRA(rank=2, dora=True, full="embed|bias|scale"), bits=8)
 CASES = {
@@ -184,6 +208,11 @@ CASES = {
     "sasrec": of_interactions(SASRec(items=7, context=3, depth=1, width=4)),
     "dit": of_captions(DiT(BERT_TINY, patch=2, depth=1, width=8, heads=2)),
     "unet": of_captions(UNet(BERT_TINY, widths=(4, 8), heads=2)),
+    **{
+        f"{method} {'residual' * residual}": of_two_nets(method, residual)
+        for method in ("make", "judge")
+        for residual in (False, True)
+    },
     **{name: of_images(model) for name, model in small_image_models.MODELS.items()},
 }
 

@@ -21,6 +21,7 @@ from jaxlm.models.dit import DiT
 from jaxlm.models.dlrm import DLRM
 from jaxlm.models.factorization import MatrixFactorization
 from jaxlm.models.ft_transformer import FTTransformer
+from jaxlm.models.gan import GAN
 from jaxlm.models.gpt import GPT
 from jaxlm.models.heads import Classifier, SpanClassifier, TokenClassifier
 from jaxlm.models.inception import Inception
@@ -87,10 +88,11 @@ MODELS = (
     FTTransformer(FeatureTokens()),
     DiT(ENCODER, patch=2, depth=1, width=8, heads=2),
     UNet(ENCODER, widths=(4, 8)),
+    GAN(ENCODER),
 )
 # Made by models alone:
 LAYERS = {"Block", "MaskedHead", "Basic", "Bottleneck", "Attention", "Stack", "Inner", "TextToText", "ConformerBlock"}
-LAYERS |= {"AttentionDecoder", "FixedPositions", "ConditionedBlock"}
+LAYERS |= {"AttentionDecoder", "FixedPositions", "ConditionedBlock", "JudgeBlock"}
 
 
 def changed(value):

@@ -15,13 +15,13 @@ from jaxlm.errors import BadInput
 from jaxlm.losses import FlowMatching
 from jaxlm.models.bert import BERT
 from jaxlm.models.dit import DiT
-from jaxlm.predict.pictures import ReadPrompts, WritePicture, painted, picture_sheet, read_shape
+from jaxlm.predict.pictures import ReadGuidedPrompts, WritePicture, painted, picture_sheet, read_shape
 from jaxlm.predict.predictor import Predictor, answer_all, in_evaluation, zeros
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.serialise import from_json, to_json
 from jaxlm.verbs.predict import Input, keep_files, table_lines
 
-READ = ReadPrompts(tokenizer=WordTokenizer(("a", "red", "three"), lower=True), width=4, steps=2, guidance=1.5)
+READ = ReadGuidedPrompts(tokenizer=WordTokenizer(("a", "red", "three"), lower=True), width=4, steps=2, guidance=1.5)
 SHAPE = (4, 6, 1)
 MODEL = DiT(encoder=BERT(vocab=5, depth=1, width=8, heads=1, context=4), patch=2, depth=1, width=8, heads=1)
 
@@ -34,7 +34,12 @@ def painter():
     variables = jax.jit(MODEL.init)(jax.random.key(0), image, time, row["tokens"][None], row["segments"][None])
     draw = np.random.default_rng(0)
     variables = jax.tree.map(lambda x: x + 0.3 * draw.normal(size=x.shape).astype(np.float32), variables)
-    function = in_evaluation(painted(MODEL, Paint(method="euler"), FlowMatching(), SHAPE))
+
+    def paint(variables, batch, noise):
+        how = batch["tokens"], batch["segments"], noise, batch["steps"], batch["guidance"]
+        return Paint(method="euler")(MODEL, FlowMatching().at, variables, *how)
+
+    function = in_evaluation(painted(paint, SHAPE))
     return Predictor(READ, function, WritePicture(), (zeros(row, 8),)), variables
 
 

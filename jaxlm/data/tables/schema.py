@@ -95,7 +95,8 @@ class Schema:
         """
         numbers: list[np.ndarray] = [np.zeros((len(places), 0))]
         categories, offset = [], 0
-        unknown, filled = {}, {}
+        unknown: dict[str, np.ndarray] = {}
+        filled: dict[str, np.ndarray] = {}
         for column in self.columns:
             if isinstance(column, CategoryColumn):
                 found = column.encode(cross([cells[name] for name in column.read], column.strip), places)

@@ -1,0 +1,76 @@
+"""Two nets as a whole run: previews, `jaxlm sample`, what does not fit, and the same losses in every placement."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+
+from shrunk_pictures import picture_words
+from test_text_to_image_experiment import jaxlm, size
+from whole_path import ROOT, losses, run_fails_with, run_main
+
+GAN = ("gan.py", ROOT / "configs" / "gan_digits.py")
+FEW = "--run.steps 4 --run.eval-every 4 --run.save-every 4 --run.preview-every 4".split()
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """A run, and what it said."""
+    folder, said = tmp_path_factory.mktemp("gan"), io.StringIO()
+    with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(said):
+        words = [*picture_words("gan_digits", folder), *FEW, "--run.directory", str(folder / "run")]
+        run_main(monkeypatch, *GAN, *words)
+    return folder / "run", said.getvalue()
+
+
+@pytest.fixture
+def trained(told):
+    return told[0]
+
+
+@pytest.fixture
+def said(told):
+    return told[1]
+
+
+def test_pictures_are_those_of_the_maker(trained, tmp_path, monkeypatch, capsys):
+    (preview,) = (trained / "previews").iterdir()
+    assert size(preview) == (8 * 100 + 4, 10 * 120 + 4)
+    sheet = tmp_path / "sheet.png"
+    words = ("sample", trained, "--prompt", "a handwritten three", "--count", 5, "--output", sheet)
+    assert jaxlm(monkeypatch, capsys, *words)[0] == 0
+    assert size(sheet) == (5 * 100 + 4, 124)
+    code, _, error = jaxlm(monkeypatch, capsys, *words, "--steps", 3)
+    assert code == 2
+    assert "this run's predictor has no option steps: it has seed" in error
+
+
+def test_what_does_not_fit_is_one_line(tmp_path, monkeypatch, capsys):
+    words = picture_words("gan_digits", tmp_path)
+    for more, message in (
+        ("--model.shape 8 16 1", "the images are [8, 8, 1] and model.shape [8, 16, 1]: set --model.shape 8 8 1"),
+        ("--model.widths 8 8 8 8", "height and width must be multiples of 16"),
+        ("--init.path runs/before", "init.path is runs/before, and the two nets of a GAN begin anew: leave it out"),
+        ("--loss.game chess", "chess"),
+    ):
+        error = run_fails_with(
+            monkeypatch, capsys, *GAN, *words, *more.split(), "--run.directory", str(tmp_path / "run")
+        )
+        assert message in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_average_is_not_counted_as_parameters(said):
+    (line,) = (line for line in said.splitlines() if line.startswith("parameters: "))
+    assert "parts/maker" in line
+    assert "ema" not in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", ["--place.kind mesh", "--place.kind pmap", "--run.accumulate 2"])
+def test_every_placement_and_micro_batch_trains_to_the_same_losses(more, tmp_path, monkeypatch):
+    words = picture_words("gan_digits", tmp_path)
+    run_main(monkeypatch, *GAN, *words, "--run.directory", str(tmp_path / "one"))
+    run_main(monkeypatch, *GAN, *words, *more.split(), "--run.directory", str(tmp_path / "other"))
+    np.testing.assert_allclose(losses(tmp_path / "other"), losses(tmp_path / "one"), rtol=1e-3)
