@@ -9,7 +9,7 @@ TINY_PICTURES = "--model.encoder.depth 1 --model.encoder.width 8 --decode.method
 TINY_DIT = f"{TINY_PICTURES} --model.depth 1 --model.width 16 --model.heads 2 --optim.peak-lr 1e-2"
 TINY_MNIST = "--data.images.train-split train[:600] --data.images.eval-split test[:200] --data.images.batch 32 "
 TINY_MNIST += "--data.images.eval-batch 100"
-TINY_GAN = "--model.encoder.depth 1 --model.encoder.width 8 --model.latent 4 --model.widths 8 4 --run.ema 0.5 "
+TINY_GAN = "--model.encoder.depth 1 --model.encoder.width 8 --model.latent 4 --model.widths 4 --run.ema 0.5 "
 TINY_GAN += "--optim.peak-lr 1e-2"
 GANS = {
     "gan_digits": f"{TINY_GAN} --data.images.batch 64",
