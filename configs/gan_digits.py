@@ -38,7 +38,7 @@ config = Config(
 
 ablations = {
     "no penalty": ("--loss.penalty", "none"),
-    "hinge, spectral norm": ("--loss.game", "hinge", "--loss.penalty", "none", "--loss.spectral", "True"),
+    "hinge, spectral norm": ("--loss.game", "hinge", "--loss.penalty", "none", "--loss.spectral"),
     "wasserstein": ("--loss.game", "wasserstein", "--loss.penalty", "gradient", "--loss.weight", "10"),
-    "residual": ("--model.residual", "True"),
+    "residual": ("--model.residual",),
 }

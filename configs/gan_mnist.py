@@ -37,6 +37,6 @@ config = Config(
 
 ablations = {
     "no penalty": ("--loss.penalty", "none"),
-    "hinge, spectral norm": ("--loss.game", "hinge", "--loss.penalty", "none", "--loss.spectral", "True"),
-    "residual": ("--model.residual", "True"),
+    "hinge, spectral norm": ("--loss.game", "hinge", "--loss.penalty", "none", "--loss.spectral"),
+    "residual": ("--model.residual",),
 }

@@ -64,7 +64,7 @@ RULES = {  # by a regular expression for the whole command; the first that match
         "SHRUNK", {"WHISPER": "theirs", "TRAIN.jsonl": "new", "TEST.jsonl": "new"}, slow=True
     ),
     r"jaxlm import WHISPER .*": run("--data.batch 1 --data.eval-batch 1 --decode.length 8", {"WHISPER": "whisper"}),
-    r"jaxlm predict runs/whisper .*": run("", {"SPEECH.wav": "sound"}),
+    r"jaxlm predict runs/whisper .*": run("", {"runs/whisper": "listener", "SPEECH.wav": "sound"}),
     r"jaxlm train ctc_spoken_digits .*": run("SHRUNK", {"SPOKEN_DIGIT": "new"}, slow=True),
     r"jaxlm predict RUN SOUND\.\.\. .*": run("", {"RUN": "speech", "SOUND...": "sound"}, slow=True),
     r"jaxlm train t5_aeslc(_spans)?( .*)?": run("SHRUNK", slow=True),
@@ -98,11 +98,11 @@ RULES = {  # by a regular expression for the whole command; the first that match
     r"jaxlm verify-resume language_model .*": run("SHRUNK --run.log-every 1", slow=True),
     r"jaxlm ablate .*--vary .*": run(f"{TINY_DIGITS} --seeds 1", slow=True),
     r"jaxlm ablate .*": run(f"{TINY_DIGITS} --seeds 2 --directory runs/ablations/NAME", slow=True),
-    r"jaxlm (explain|verify) runs/ablations/NAME .*": run("", slow=True),
+    r"jaxlm (explain|verify) runs/ablations/NAME .*": run("", {"runs/ablations/NAME": "ablation"}, slow=True),
     r"jaxlm bisect RUN_A RUN_B": run("", {"RUN_A": "language", "RUN_B": "other_language"}, slow=True, code=1),
     r"jaxlm tune .*": run(f"{TINY_DIGITS} --trials 2", slow=True),
     r"jaxlm import LLAMA .*": run("--data.path LICENSE --data.batch 8", {"LLAMA": "llama"}),
-    r"jaxlm export runs/llama .*": run("", {"NEW": "new"}),
+    r"jaxlm export runs/llama .*": run("", {"runs/llama": "imported", "NEW": "new"}),
     r"jaxlm export RUN --to peft NEW": run("", {"RUN": "lora", "NEW": "new"}, slow=True),
     r"jaxlm lm-eval .*": read(),  # a download: tests/test_harness.py has tasks of its own
 }
@@ -188,6 +188,19 @@ class Places:
         model = override(load_config("configs/llama_stories.py"), shrink("llama_stories", self.home)).model
         write_model(path, model)
         write_tokenizer(path)
+
+    def imported(self, path: Path, config: str) -> None:
+        words = ("--data.path", "LICENSE", "--data.batch", "8", "--directory", str(path))
+        assert jaxlm("import", self.path("llama", ""), *words) == 0
+
+    def listener(self, path: Path, config: str) -> None:
+        words = ("--config", "whisper_folder", "--experiment", "speech_to_text", "--directory", str(path))
+        tiny = ("--data.batch", "1", "--data.eval-batch", "1", "--decode.length", "8")
+        assert jaxlm("import", self.path("whisper", ""), *words, *tiny) == 0
+
+    def ablation(self, path: Path, config: str) -> None:
+        words = ("image_classification", "cnn_digits", *TINY_DIGITS.split(), "--seeds", "2", "--directory", str(path))
+        assert jaxlm("ablate", *words) == 0
 
     def whisper(self, path: Path, config: str) -> None:
         tiny_whisper.write_folder(path)

@@ -193,7 +193,7 @@ def spectral_normalise(params: PyTree) -> PyTree:
         u_O, _ = jax.lax.scan(move, start_O, None, POWER_STEPS)
         u_O = jax.lax.stop_gradient(u_O)
         v_I = jax.lax.stop_gradient(_unit(matrix_IO @ u_O))
-        return kernel / (v_I @ matrix_IO @ u_O + 1e-12).astype(kernel.dtype)
+        return (kernel.astype(jnp.float32) / (v_I @ matrix_IO @ u_O + 1e-12)).astype(kernel.dtype)
 
     return jax.tree_util.tree_map_with_path(divide, params)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxlm.models.table_mlp import TableMLP
 from jaxlm.nn.feature_tokens import FeatureTokens
+from jaxlm.nn.linear import wide
 from jaxlm.nn.module import Module
 
 
@@ -53,6 +54,6 @@ class DLRM(Module):
             found_BCD = self.features.category(categories).astype(x_BD.dtype)
             vectors_BKD = jnp.concatenate([vectors_BKD, found_BCD], 1)
         first, second = np.tril_indices(vectors_BKD.shape[1], -1)
-        products_BKK = jnp.einsum("bkd,bld->bkl", vectors_BKD, vectors_BKD)
-        x_BF = jnp.concatenate([x_BD, products_BKK[:, first, second]], 1)
+        products_BKK = wide(jnp.einsum("bkd,bld->bkl", vectors_BKD, vectors_BKD))
+        x_BF = jnp.concatenate([x_BD, products_BKK[:, first, second].astype(x_BD.dtype)], 1)
         return TableMLP(as_they_are, self.classes, self.hidden, self.dropout, name="top")(x_BF, train=train)

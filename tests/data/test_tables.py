@@ -211,7 +211,7 @@ def test_crossed_columns_are_categories_of_their_cells_side_by_side(tmp_path):
     (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "eval.csv").write_text("a,b,y\nx,1,3\nw,2,3\n,1,3\n")
     files = {"train_file": str(tmp_path / "train.csv"), "eval_file": str(tmp_path / "eval.csv"), "target": "y"}
-    spec = RegressionTable(**files, crosses=(("a", "b"),), min_count=2, strip=".")
+    spec = RegressionTable(**files, crosses=("a x b",), min_count=2, strip=".")
     found = spec.loaded()
     assert found.schema.columns[-1].names == ("x x 1",)
     offset = found.schema.columns[0].size
@@ -224,9 +224,9 @@ def test_crossed_columns_are_categories_of_their_cells_side_by_side(tmp_path):
     assert encoded.unknown["a"].tolist() == [False, True]
     assert list(encoded.unknown) == ["a"]  # what is unknown is a cell, not a pair of them
     for crosses, message in (
-        ((("a", "y"),), r"data.crosses has \('a', 'y'\): give at least two columns, and not the target 'y'"),
-        ((("a",),), r"data.crosses has \('a',\): give at least two"),
-        ((("a", "c"),), "train.csv has no column 'c'"),
+        (("a x y",), "data.crosses has 'a x y', and 'y' is what is asked for: take it out"),
+        (("a",), "data.crosses has 'a': name at least two columns, such as 'education x sex'"),
+        (("a x c",), "train.csv has no column 'c'"),
     ):
         with pytest.raises(BadInput, match=message):
             RegressionTable(**files, crosses=crosses).loaded()

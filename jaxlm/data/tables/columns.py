@@ -3,10 +3,9 @@
 Columns are frozen dataclasses of plain values, so a run keeps them as JSON and applies them again to the bit.
 """
 
-import dataclasses
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
@@ -118,7 +117,7 @@ class CategoryColumn:
         name: of the column.
         names: of the categories, sorted.
         strip: characters that are taken off both ends of a cell.
-        crossed: the columns whose cells side by side are its cells (`cross`); (): it is a column of the table.
+        crossed: the columns whose cells side by side are its cells (see `crosses`); (): it is a column of the table.
     """
 
     name: str
@@ -147,17 +146,6 @@ class CategoryColumn:
 
 
 Column = NumberColumn | DateColumn | CategoryColumn
-CROSS = " x "  # between the names of crossed columns, and between their cells
-
-
-def cross(columns: Sequence[np.ndarray], strip: str) -> np.ndarray:
-    """Return the cells of columns side by side, None where one of them is missing; one column's are as they are."""
-    if len(columns) == 1:
-        return columns[0]
-    found = np.empty(len(columns[0]), object)
-    rows = zip(*columns, strict=True)
-    found[:] = [None if None in row else CROSS.join(cell.strip(strip) for cell in row) for row in rows]
-    return found
 
 
 def to_numbers(cells: np.ndarray, places: Sequence[str], name: str, truth: bool = False) -> np.ndarray:
@@ -244,22 +232,6 @@ def fit_category(
             f"--data.drop {name}, or raise --data.max-categories"
         )
     return CategoryColumn(name, tuple(sorted(cell for cell, count in counts.items() if count >= least)), strip)
-
-
-def fit_cross(
-    crossed: tuple[str, ...], cells: Mapping[str, np.ndarray], places: Sequence[str], strip: str, **limits: Any
-) -> CategoryColumn:
-    """Fit a column whose categories are the cells of other columns side by side (crossed columns).
-
-    Args:
-        crossed: the columns.
-        cells: column -> texts and Nones of training.
-        places: of the rows, for a message.
-        strip: characters taken off both ends of a cell.
-        **limits: of `fit_category`.
-    """
-    both = cross([cells[name] for name in crossed], strip)
-    return dataclasses.replace(fit_category(CROSS.join(crossed), both, places, strip, **limits), crossed=crossed)
 
 
 def fit_column(

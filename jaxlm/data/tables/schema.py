@@ -11,16 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxlm.data.tables.columns import (
-    CategoryColumn,
-    Column,
-    DateColumn,
-    NumberColumn,
-    Scale,
-    cross,
-    fit_column,
-    fit_cross,
-)
+from jaxlm.data.tables.columns import CategoryColumn, Column, DateColumn, NumberColumn, Scale, fit_column
+from jaxlm.data.tables.crosses import cross, crossed_columns, fit_cross
 from jaxlm.data.tables.neighbours import NeighbourColumn, Neighbours, fit_neighbours
 from jaxlm.data.tables.targets import ClassTarget, NumberTarget
 from jaxlm.errors import BadInput
@@ -167,7 +159,7 @@ def fit_schema(
     neighbours: Sequence[Neighbours] = (),
     drop: Sequence[str] = (),
     categories: Sequence[str] = (),
-    crosses: Sequence[tuple[str, ...]] = (),
+    crosses: Sequence[str] = (),
     markers: Sequence[str] = ("",),
     **limits: Any,
 ) -> Schema:
@@ -181,23 +173,23 @@ def fit_schema(
         neighbours: what to look up of the nearest rows; for a target that is a number.
         drop: columns to leave out.
         categories: columns of categories whose cells look like something else.
-        crosses: columns whose cells side by side are categories of one more column.
+        crosses: see `fit_cross`.
         markers: cells that mean that there is no value.
         **limits: of `fit_category`.
 
     Raises:
-        BadInput: no column is left, or a cross has less than two columns or the target.
+        BadInput: no column is left, or the target is in a cross.
     """
     for crossed in crosses:
-        if len(crossed) < 2 or target.name in crossed:
-            raise BadInput(f"data.crosses has {crossed}: give at least two columns, and not the target {target.name!r}")
+        if target.name in crossed_columns(crossed):
+            raise BadInput(f"data.crosses has {crossed!r}, and {target.name!r} is what is asked for: take it out")
     names = [name for name in cells if name != target.name and name not in drop]
     fitted = {name: fit_column(name, cells[name], places, scale, name in categories, **limits) for name in names}
     columns = tuple(column for column in fitted.values() if column is not None)
     if not columns:
         raise BadInput(f"the table has no column beside {target.name!r} that differs between rows: give one")
     constant = tuple(name for name, column in fitted.items() if column is None)
-    columns += tuple(fit_cross(names, cells, places, **limits) for names in crosses)
+    columns += tuple(fit_cross(crossed, cells, places, **limits) for crossed in crosses)
     near: tuple[NeighbourColumn, ...] = ()
     if neighbours and isinstance(target, NumberTarget):
         learnt = target.encode(cells[target.name], places)["target"].astype(np.float64)

@@ -19,6 +19,7 @@ from jaxlm.data.arrays import ArraySource, Examples
 from jaxlm.data.order import Shuffled
 from jaxlm.data.protocol import summary_line
 from jaxlm.data.tables.columns import Scale
+from jaxlm.data.tables.crosses import crossed_columns
 from jaxlm.data.tables.frames import read_frame, require_columns
 from jaxlm.data.tables.schema import COLUMNS, Schema, fit_schema
 from jaxlm.data.tables.targets import ClassTarget, NumberTarget
@@ -71,7 +72,7 @@ class Table:
         strip: characters that are taken off both ends of categories and classes; white space always is.
         drop: columns to leave out.
         categories: columns of categories although their cells are numbers, such as a postal code.
-        crosses: columns whose categories side by side are those of one more column, such as `(("education", "sex"),)`.
+        crosses: columns whose cells side by side are the categories of one more column, such as `("education x sex",)`.
         min_count: rows that a category must have in training; rarer ones are trained as the unknown category.
         max_categories: categories that a column may have.
         scale: of numbers: "standard" (mean 0, deviation 1) or "quantile" (to a normal distribution).
@@ -91,7 +92,7 @@ class Table:
     strip: str = ""
     drop: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    crosses: tuple[tuple[str, ...], ...] = ()
+    crosses: tuple[str, ...] = ()
     min_count: int = 1
     max_categories: int = 1000
     scale: Scale = "standard"
@@ -205,7 +206,9 @@ def _load(spec: Table, signature: Hashable) -> LoadedTable:
         raise BadInput(f"data.fold is {spec.fold} and data.folds 0: set --data.folds, at least 2")
     frames = spec.frames()
     for path, frame in frames:
-        require_columns(path, frame, (spec.target, *spec.drop, *spec.categories, *chain(*spec.crosses)))
+        require_columns(
+            path, frame, (spec.target, *spec.drop, *spec.categories, *chain(*map(crossed_columns, spec.crosses)))
+        )
     parts = [(frame, [f"{path} {place}" for place in frame.index]) for path, frame in frames]
     if spec.folds:
         (frame, places), target = parts[0], parts[0][0][spec.target].to_numpy()
