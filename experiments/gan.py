@@ -13,7 +13,7 @@ from jaxlm import steps
 from jaxlm.errors import BadInput
 from jaxlm.parallel import Placement
 from jaxlm.predict import Predictor
-from jaxlm.predict.pictures import painted, painter, picture_painter, picture_sheet
+from jaxlm.predict.vision.pictures import painted, painter, picture_painter, picture_sheet
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.settings import COMPOSED
 from jaxlm.steps import LossFn, transforms

@@ -10,7 +10,7 @@ import jax
 from jaxlm import steps
 from jaxlm.parallel import Placement
 from jaxlm.predict import Predictor
-from jaxlm.predict.pictures import painted, painter, picture_painter, picture_sheet
+from jaxlm.predict.vision.pictures import painted, painter, picture_painter, picture_sheet
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import LossFn, transforms
 from jaxlm.train import Config, Experiment, main

@@ -105,8 +105,12 @@ def _predict(verbs: Any) -> None:
         "--guidance", type=float, default=None, help="of pictures: how much the text counts; 1 is as trained"
     )
     predict.add_argument("--steps", type=int, default=None, help="of pictures: from noise to picture")
+    predict.add_argument("--score", type=float, default=None, help="the least score of a box (default 0.3)")
     predict.add_argument(
-        "--output", default=None, metavar="FOLDER", help="where sound and pictures are written (default: here)"
+        "--output",
+        default=None,
+        metavar="FOLDER",
+        help="where sound and pictures are written (default: here), or images with boxes drawn on them",
     )
     predict.add_argument(
         "--batch", type=int, default=None, metavar="N", help="inputs at a time (default: as in the evaluation)"

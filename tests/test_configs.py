@@ -16,6 +16,7 @@ import jaxlm
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import compute
 from jaxlm.train.recorder import Recorder
+from shrunk_detectors import DETECTORS, detector_words
 from shrunk_images import IMAGES, image_words
 from shrunk_pictures import GANS, PICTURES, picture_words
 from shrunk_recommenders import RECOMMENDERS, recommender_words
@@ -46,7 +47,7 @@ NEEDS_TFDS = [
     for path in CONFIGS
     if any(spec in path.read_text() for spec in TFDS_SPECS)
     or path.stem.endswith(("_sst2", "_mnist"))
-    or path.stem in ("dit_mnist_captions", "dit_attributes")
+    or path.stem in ("dit_mnist_captions", "dit_attributes", "fcos_bccd")
 ]
 EXPERIMENTS = {
     **dict.fromkeys(RECOMMENDERS, "recommendation.py"),
@@ -63,6 +64,7 @@ EXPERIMENTS = {
     **dict.fromkeys(IMAGES, "image_classification.py"),
     **dict.fromkeys(PICTURES, "text_to_image.py"),
     **dict.fromkeys(GANS, "gan.py"),
+    **dict.fromkeys(DETECTORS, "detection.py"),
     **dict.fromkeys(TALKS, "instruction_tuning.py"),
     **dict.fromkeys(MASKED, "masked_language_model.py"),
     "llama_stories_dpo": "preference_tuning.py",
@@ -100,6 +102,7 @@ SLOW = (
     "dit_cifar10",
     "dit_emoji32",
     "gan_mnist",
+    "fcos_bccd",
 )
 
 # Batch norm in deep networks, and the angle of a small number, amplify the rounding of another compiler or chip from
@@ -121,6 +124,7 @@ def words_of(name, tmp_path, monkeypatch):
         ({**SPEECH, **VOICES}, speech_words),
         (TRANSCRIBED, transcribed_words),
         (IMAGES, image_words),
+        (DETECTORS, detector_words),
         ({**PICTURES, **GANS}, picture_words),
         (TALKS, talk_words),
         (TEXTS, text_words),
@@ -163,7 +167,7 @@ def check_golden(name, found, fingerprint):
     elif name in AMPLIFIED:
         np.testing.assert_allclose(found[:2], stored["losses"][:2], rtol=1e-2)
     else:
-        np.testing.assert_allclose(found, stored["losses"], rtol=1e-3 if name in IMAGES else 1e-5)
+        np.testing.assert_allclose(found, stored["losses"], rtol=1e-3 if name in (*IMAGES, *DETECTORS) else 1e-5)
 
 
 def check_resumed(folder, run):
@@ -186,7 +190,7 @@ def check_evaluated(run):
 
 def check_predicted(name, run):
     """The run answers raw inputs of its kind with JSON, one answer an input."""
-    if name in IMAGES:
+    if name in (*IMAGES, *DETECTORS):
         inputs = list(RunDirectory(run).config().data.eval()[0]["image"][:2])
     elif name in ASKED:
         inputs = [{"question": "Who?", "context": "You may copy it."}]

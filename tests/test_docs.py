@@ -74,6 +74,8 @@ RULES = {  # by a regular expression for the whole command; the first that match
     ),
     r"jaxlm train (dit|gan)_digits": run("SHRUNK", slow=True),
     r"jaxlm (sample|predict) PICTURES .*": run("--steps 2", {"PICTURES": "pictures", "NEW": "folder"}, slow=True),
+    r"jaxlm train fcos_bccd": run("SHRUNK", slow=True),
+    r"jaxlm predict DETECTOR .*": run("", {"DETECTOR": "detector", "IMAGE": "scene", "NEW": "folder"}, slow=True),
     r"jaxlm train llama_stories_lora .*": run("SHRUNK", {"LLAMA": "theirs", "CHATS.jsonl": "new"}, slow=True),
     r"jaxlm train llama_stories_dpo .*": run(
         "SHRUNK", {"RUN": "lora", "LLAMA": "new", "PAIRS.jsonl": "new"}, slow=True
@@ -142,6 +144,13 @@ class Places:
 
     def pictures(self, path: Path, config: str = "") -> None:
         train("dit_digits", *shrink("dit_digits", self.home), "--run.directory", str(path))
+
+    def detector(self, path: Path, config: str = "") -> None:
+        train("fcos_coco", *shrink("fcos_coco", self.home), "--run.directory", str(path))
+
+    def scene(self, path: Path, config: str) -> None:
+        self.path("detector", "")
+        shutil.copy(self.home / "data" / "fcos_coco" / "eval" / "images" / "0.png", path)
 
     def folder(self, path: Path, config: str = "") -> None:
         path.mkdir()

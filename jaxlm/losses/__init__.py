@@ -3,6 +3,7 @@
 from jaxlm.losses.adversarial import Adversarial
 from jaxlm.losses.classification import IMAGE, TEXT, Classification, classification
 from jaxlm.losses.ctc import ctc
+from jaxlm.losses.detection import Detection, detection
 from jaxlm.losses.dpo import DPO, dpo
 from jaxlm.losses.flow_matching import FlowMatching, flow_matching
 from jaxlm.losses.masked_language_model import masked_language_model
@@ -23,6 +24,7 @@ __all__ = [
     "TEXT",
     "Adversarial",
     "Classification",
+    "Detection",
     "FlowMatching",
     "NextItem",
     "Recommendation",
@@ -33,6 +35,7 @@ __all__ = [
     "answer_spans",
     "classification",
     "ctc",
+    "detection",
     "dpo",
     "flow_matching",
     "masked_language_model",

@@ -23,8 +23,7 @@ Padding = tuple[tuple[int, int], tuple[int, int]]  # before and after, for heigh
 class Conv(Module):
     """Two-dimensional convolution of x [B, H, W, I] to [B, H', W', features].
 
-    Computed in the dtype that the input and the kernel promote to. The kernel is drawn from N(0, 2 / fan_out) (He et
-    al. 2015, arXiv:1502.01852, section 2.2, "backward").
+    Computed in the dtype that the input and the kernel promote to.
 
     Attributes:
         features: channels out.
@@ -34,6 +33,8 @@ class Conv(Module):
             at stride 1. PyTorch pads like this; TensorFlow's SAME differs at stride 2.
         groups: groups of channels that are convolved separately.
         bias: add a bias.
+        kernel_init: initialiser of the kernel, N(0, 2 / fan_out) by default (He et al. 2015, arXiv:1502.01852, section
+            2.2, "backward").
     """
 
     features: int
@@ -42,6 +43,7 @@ class Conv(Module):
     padding: Padding | None = None
     groups: int = 1
     bias: bool = False
+    kernel_init: nn.initializers.Initializer = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
     @nn.compact
     def __call__(self, x_BHWI: jax.Array) -> jax.Array:
@@ -49,9 +51,7 @@ class Conv(Module):
         high, wide = self.kernel
         half = ((high // 2, high // 2), (wide // 2, wide // 2))
         shape = (high, wide, x_BHWI.shape[-1] // self.groups, self.features)
-        kernel_HWIO = self.param(
-            "kernel", nn.initializers.variance_scaling(2.0, "fan_out", "normal"), shape, jnp.float32
-        )
+        kernel_HWIO = self.param("kernel", self.kernel_init, shape, jnp.float32)
         x_BHWI, kernel_HWIO = nn.dtypes.promote_dtype(x_BHWI, kernel_HWIO)
         padding = self.padding or half
         y_BHWO = convolve(x_BHWI, kernel_HWIO, self.stride, padding, self.groups)

@@ -23,7 +23,7 @@ def sample_pictures(words: argparse.Namespace) -> int:
     """
     from jaxlm.data.images.sheet import write_png
     from jaxlm.predict.load import load_run
-    from jaxlm.predict.pictures import picture_sheet
+    from jaxlm.predict.vision.pictures import picture_sheet
 
     count = 16 if words.count is None else words.count
     prompts = list(dict.fromkeys(words.prompt or [""]))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from jaxlm.errors import BadInput, join_reasons
 
 # of predictors, see `Predictor.with_options`
-OPTIONS = "top length temperature top_p seed speaker speed vocoder skip_rows guidance steps".split()
+OPTIONS = "top length temperature top_p seed speaker speed vocoder skip_rows guidance steps score".split()
 COLUMN = 60  # characters of an input that a table shows
 
 
@@ -38,6 +38,7 @@ def predict(words: argparse.Namespace) -> int:
     from jaxlm.predict.predictor import answer_all
     from jaxlm.predict.sound.speech import ReadSpeech
     from jaxlm.predict.tables.rows import EncodeRows, RowClass
+    from jaxlm.predict.vision.boxes import ReadScenes
 
     check_given(words)
     loaded = load_run(words.run, words.step)
@@ -49,7 +50,7 @@ def predict(words: argparse.Namespace) -> int:
         inputs = list(read_inputs(words, getattr(predictor.preprocess, "columns", ())))
     inputs += [Input(f"user {name}", {"user": name}) for name in words.user]
     # a path is never cut, a text that names itself is
-    if not isinstance(predictor.preprocess, ReadImages | ReadSpeech):
+    if not isinstance(predictor.preprocess, ReadImages | ReadScenes | ReadSpeech):
         inputs = [Input(shorten(one.name) or '""', one.value) if one.name == one.value else one for one in inputs]
     if words.proba and not isinstance(predictor.postprocess, ClassProbabilities | RowClass):
         raise BadInput(f"{words.run} is not a run of a classifier: leave --proba out")
@@ -89,43 +90,32 @@ def checked(inputs: list[Input], answers: Iterable[Any], skip: bool) -> list[Ans
 def keep_files(found: list[Answered], folder: str | None) -> list[Answered]:
     """Write sound and pictures among the answers to WAV and PNG files, and name these in their place.
 
+    Boxes are drawn on their image where a folder is given.
+
     Args:
         found: inputs with their answers.
         folder: where to write; None: the current folder, and no answer need have sound or a picture.
 
     Raises:
-        BadInput: a file cannot be written, or a folder is given and no answer has sound or a picture.
+        BadInput: a file cannot be written, or a folder is given and no answer has sound, a picture or boxes.
     """
-    if not any(isinstance(answer, dict) and answer.keys() & {"samples", "pixels"} for _, answer in found):
+    from jaxlm.predict.files import keep_file
+
+    kinds = {"samples", "pixels"} | ({"boxes"} if folder is not None else set())
+    if not any(isinstance(answer, dict) and answer.keys() & kinds for _, answer in found):
         if folder is not None:
-            raise BadInput("--output is for answers that are sound or pictures, and this run gives none: leave it out")
+            raise BadInput(
+                "--output is for answers that are sound, pictures or boxes, and this run gives none: leave it out"
+            )
         return found
     home, kept = Path(folder or ".").expanduser(), []
     for number, (one, answer) in enumerate(found, 1):
         if isinstance(answer, dict):
             name = re.sub(r"[^a-z0-9]+", "-", one.name.rpartition("/")[2].lower()).strip("-")
-            answer = keep_file(home / "-".join(filter(None, [f"{number:04}", name, answer.get("speaker", "")])), answer)
+            path = home / "-".join(filter(None, [f"{number:04}", name, answer.get("speaker", "")]))
+            answer = keep_file(path, answer, one.value)
         kept.append((one, answer))
     return kept
-
-
-def keep_file(path: Path, answer: dict[str, Any]) -> dict[str, Any]:
-    """Write the sound or picture of an answer to a file of this name without its suffix, and name it in its place."""
-    if "samples" in answer:
-        from jaxlm.data.audio.files import write_wav
-
-        path = path.with_name(f"{path.name}.wav")
-        write_wav(path, answer["samples"], answer["rate"])
-        return {"audio": str(path), **{key: x for key, x in answer.items() if key != "samples"}}
-    if "pixels" in answer:
-        import numpy as np
-
-        from jaxlm.data.images.sheet import picture_png, write_png
-
-        path = path.with_name(f"{path.name}.png")
-        write_png(path, picture_png(np.array(answer["pixels"], np.uint8)))
-        return {"picture": str(path), **{key: x for key, x in answer.items() if key != "pixels"}}
-    return answer
 
 
 def json_lines(found: list[Answered]) -> Iterator[str]:
@@ -159,6 +149,9 @@ def table_lines(found: list[Answered], words: argparse.Namespace) -> Iterator[st
             case {"items": names, "scores": scores}:
                 pairs = zip(names, scores, strict=True)
                 yield f"{one.name:{width}}  " + "  ".join(f"{name} {score:.4f}" for name, score in pairs)
+            case {"boxes": boxes}:
+                shown = [f"{b['label']} {b['score']:.2f} [{', '.join(f'{x:g}' for x in b['box'])}]" for b in boxes]
+                yield f"{one.name:{width}}  " + ("  ".join([*shown, *filter(None, [answer.get("picture")])]) or "-")
             case {"picture": path, "height": high, "width": wide}:
                 yield f"{one.name:{width}}  {path}  {wide} x {high}"
             case {"text": text}:

@@ -16,6 +16,7 @@ import tiny_whisper
 from jaxlm.data import Chat, DataSpec, DrawsSpec, Masked, Preferences, Text, WordPiece
 from jaxlm.data.audio import LibriSpeech, LJSpeech, LogMel, Manifest, SpokenDigits, SpokenText
 from jaxlm.data.audio.voices import Sounds, Voices
+from jaxlm.data.boxes import CocoBoxes, TfdsBoxes, VocBoxes
 from jaxlm.data.captions.attributes import CaptionedAttributes
 from jaxlm.data.captions.captioned import Captioned
 from jaxlm.data.captions.classes import CaptionedClasses
@@ -33,11 +34,12 @@ from jaxlm.data.tables.table import Table
 from jaxlm.data.text.tfds import TfdsText
 from jaxlm.data.tokenizers.specs import Characters, Pretrained, Subwords
 from jaxlm.errors import BadInput
+from scenes import write_coco, write_voc
 
 IMAGES = ("a/1", "a/2", "a/3", "b/1", "b/2", "b/3")
 METHODS = [name for name in vars(DataSpec) if not name.startswith("_")]
 # Read from prepared datasets, which not every machine has; they share all but their reading with the others.
-TFDS = {TfdsImages, TfdsText, TfdsSentences, TfdsTags, TfdsPairs}
+TFDS = {TfdsBoxes, TfdsImages, TfdsText, TfdsSentences, TfdsTags, TfdsPairs}
 
 
 def all_specs():
@@ -89,6 +91,10 @@ def makers(folder):
     (folder / "captions.csv").write_text(
         "caption,file\n" + "".join(f"word {n},images/{name}.png\n" for n, name in enumerate(IMAGES))
     )
+    write_coco(folder / "scenes", 4)
+    write_voc(folder / "voc", {"train": (4, 0), "val": (4, 1)})
+    kinds = (("images", "images"), ("file", "instances.json"))
+    scenes = {f"{part}_{kind}": str(folder / "scenes" / name) for part in ("train", "eval") for kind, name in kinds}
     read = {"encoder": sizes(vocab=99, context=16)}
     windows = sound | {"widths": (160,), "tokenizer": Pretrained(str(folder / "tokenizer.json"))}
     return [
@@ -120,6 +126,8 @@ def makers(folder):
         (CaptionedClasses(images=Digits(batch=4)), read),
         (CaptionedAttributes(images=Digits(batch=4)), read),
         (CaptionFile(path=str(folder / "captions.csv"), size=4, eval_fraction=0.3, batch=2), read),
+        (CocoBoxes(**scenes, size=(8, 8), batch=2), {"classes": 2}),
+        (VocBoxes(path=str(folder / "voc"), size=(8, 8), batch=2), {"classes": 2}),
         (DrawsSpec(batch=2), {}),
     ]
 

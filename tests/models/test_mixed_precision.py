@@ -14,6 +14,7 @@ from jaxlm.losses import (
     TABLE,
     TEXT,
     Adversarial,
+    Detection,
     FlowMatching,
     TextToMel,
     classification,
@@ -30,6 +31,7 @@ from jaxlm.models.conformer import Conformer
 from jaxlm.models.dit import DiT
 from jaxlm.models.dlrm import DLRM
 from jaxlm.models.factorization import MatrixFactorization
+from jaxlm.models.fcos import FCOS
 from jaxlm.models.ft_transformer import FTTransformer
 from jaxlm.models.gan import GAN
 from jaxlm.models.gpt import GPT
@@ -150,6 +152,12 @@ def of_captions(model):
     return model, flow_matching(model, FlowMatching()), batch
 
 
+def of_boxes():
+    model = FCOS(classes=2, widths=(4, 4, 4, 4), width=4, depth=1)
+    batch = {"image": jax.random.normal(KEY, (BATCH, 32, 32, 3)), "classes": jnp.zeros((BATCH, 1), jnp.int32)}
+    return model, Detection()(model), batch | {"boxes": jnp.tile(jnp.array([[[2.0, 3, 28, 29]]]), (BATCH, 1, 1))}
+
+
 class OneNet:
     """One of the two nets of a GAN."""
 
@@ -208,6 +216,7 @@ CASES = {
     "sasrec": of_interactions(SASRec(items=7, context=3, depth=1, width=4)),
     "dit": of_captions(DiT(BERT_TINY, patch=2, depth=1, width=8, heads=2)),
     "unet": of_captions(UNet(BERT_TINY, widths=(4, 8), heads=2)),
+    "fcos": of_boxes(),
     **{
         f"{method} {'residual' * residual}": of_two_nets(method, residual)
         for method in ("make", "judge")

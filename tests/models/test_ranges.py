@@ -20,6 +20,7 @@ from jaxlm.models.conformer import Conformer
 from jaxlm.models.dit import DiT
 from jaxlm.models.dlrm import DLRM
 from jaxlm.models.factorization import MatrixFactorization
+from jaxlm.models.fcos import FCOS
 from jaxlm.models.ft_transformer import FTTransformer
 from jaxlm.models.gan import GAN
 from jaxlm.models.gpt import GPT
@@ -85,6 +86,7 @@ MODELS = (
     TableResNet(FeatureTokens()),
     WideAndDeep(FeatureTokens()),
     DLRM(FeatureTokens()),
+    FCOS(classes=2),
     FTTransformer(FeatureTokens()),
     DiT(ENCODER, patch=2, depth=1, width=8, heads=2),
     UNet(ENCODER, widths=(4, 8)),
@@ -92,7 +94,7 @@ MODELS = (
 )
 # Made by models alone:
 LAYERS = {"Block", "MaskedHead", "Basic", "Bottleneck", "Attention", "Stack", "Inner", "TextToText", "ConformerBlock"}
-LAYERS |= {"AttentionDecoder", "FixedPositions", "ConditionedBlock", "JudgeBlock"}
+LAYERS |= {"AttentionDecoder", "FixedPositions", "ConditionedBlock", "JudgeBlock", "Tower"}
 
 
 def changed(value):

@@ -15,8 +15,8 @@ from jaxlm.errors import BadInput
 from jaxlm.losses import FlowMatching
 from jaxlm.models.bert import BERT
 from jaxlm.models.dit import DiT
-from jaxlm.predict.pictures import ReadGuidedPrompts, WritePicture, painted, picture_sheet, read_shape
 from jaxlm.predict.predictor import Predictor, answer_all, in_evaluation, zeros
+from jaxlm.predict.vision.pictures import ReadGuidedPrompts, WritePicture, painted, picture_sheet, read_shape
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.serialise import from_json, to_json
 from jaxlm.verbs.predict import Input, keep_files, table_lines

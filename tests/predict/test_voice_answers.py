@@ -140,6 +140,6 @@ def test_sound_among_the_answers_is_written_to_files(tmp_path):
 
 
 def test_a_folder_for_answers_without_sound_is_refused(tmp_path):
-    with pytest.raises(BadInput, match=r"^--output is for answers that are sound or pictures, [^\n]+$"):
+    with pytest.raises(BadInput, match=r"^--output is for answers that are sound, pictures or boxes, [^\n]+$"):
         keep_files([(Input("a", "a"), {"text": "b"})], str(tmp_path))
     assert keep_files([(Input("a", "a"), {"text": "b"})], None) == [(Input("a", "a"), {"text": "b"})]

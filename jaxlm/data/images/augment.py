@@ -27,7 +27,7 @@ class Operation(Protocol):
         """Return images and targets after the operation."""
 
 
-def check_field(operation: Operation, name: str, fits: bool, what: str) -> None:
+def check_field(operation: Any, name: str, fits: bool, what: str) -> None:
     """Raise BadInput unless a field of an operation fits, since images or targets would be NaN or not what it says."""
     if not fits:
         raise BadInput(f"{type(operation).__name__}.{name} is {getattr(operation, name)}: give {what}")

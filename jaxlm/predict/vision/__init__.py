@@ -1,0 +1,1 @@
+"""Predictors that make pictures, and that find boxes in them."""
