@@ -181,7 +181,11 @@ def test_what_cannot_be_imported_is_told_in_one_line_and_nothing_is_written(impo
             (*LANGUAGE, "--tokenizer", folder),
             "pytorch_model.bin is a pickle, and reading a pickle can run any code",
         ),
-        (folder, ("--experiment", "gone"), "there is no experiment file gone: `jaxlm list` names the experiments"),
+        (
+            folder,
+            ("--experiment", "nowhere"),
+            "there is no experiment file nowhere: `jaxlm list` names the experiments",
+        ),
         (folder, (*LANGUAGE, "--config", "gone.py"), "there is no config file gone.py"),
     ]:
         code, _, error = told("import", source, *words, *ON_A_TEXT)
