@@ -3,7 +3,8 @@
     python experiments/detection.py configs/fcos_bccd.py
     jaxlm predict RUN CELLS.jpg --json
 
-Data: TFDS bccd, 205 training and 72 test images of 640 x 480 with red and white blood cells and platelets.
+Data: TFDS bccd, 205 training and 72 test images of 640 x 480 with red and white blood cells and platelets. Score and
+cost: see docs/design/detection.md.
 """
 
 from jaxlm.data.boxes import TfdsBoxes
@@ -33,11 +34,11 @@ config = Config(
     decode=Detect(),
     optim=AdamW(peak_lr=2e-3, warmup=100, weight_decay=0.05, clip_norm=10.0, final_fraction=0.01),
     run=Run(
-        steps=3000,
+        steps=1500,
         ema=0.998,
-        eval_every=1000,
+        eval_every=500,
         save_every=500,
-        preview_every=1000,
+        preview_every=500,
         log_every=50,
         metric="boxes/map",
         maximize=True,
