@@ -87,7 +87,7 @@ def check(config: Config) -> None:
         size = " ".join(map(str, shape))
         raise BadInput(f"the images are {list(shape)} and model.shape {list(model.shape)}: set --model.shape {size}")
     if config.init.path is not None:
-        raise BadInput(f"init.path is {config.init.path}, and the two nets of a GAN begin anew: leave it out")
+        raise BadInput(f"init.path is {config.init.path}, and both nets of a GAN start from new weights: leave it out")
 
 
 def applied(state: steps.Joint) -> Any:

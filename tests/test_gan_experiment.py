@@ -51,7 +51,10 @@ def test_what_does_not_fit_is_one_line(tmp_path, monkeypatch, capsys):
     for more, message in (
         ("--model.shape 8 16 1", "the images are [8, 8, 1] and model.shape [8, 16, 1]: set --model.shape 8 8 1"),
         ("--model.widths 8 8 8 8", "height and width must be multiples of 16"),
-        ("--init.path runs/before", "init.path is runs/before, and the two nets of a GAN begin anew: leave it out"),
+        (
+            "--init.path runs/before",
+            "both nets of a GAN start from new weights: leave it out",
+        ),
         ("--loss.game chess", "chess"),
     ):
         error = run_fails_with(

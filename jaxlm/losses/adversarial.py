@@ -105,8 +105,8 @@ def judge_loss(model: Any, spec: Adversarial) -> LossFn:
 
     The batch has "image" float32 (B, H, W, C), -1 to 1; "tokens" and "segments" int32 (B, L); "keys" uint32 (B, 2); and
     optional "mask" float32 (B,). All draws are from the keys of examples, so that they do not depend on batch,
-    micro-batches or devices. Metrics are "loss" and "accuracy", the share of images, real and made, that are told. In
-    an evaluation there is no penalty.
+    micro-batches or devices. Metrics are "loss" and "accuracy", the share of images, real and made, that are classified
+    correctly. In an evaluation there is no penalty.
 
     Args:
         model: its `apply` has the methods "make" and "judge"; `latent` is Z.
@@ -137,8 +137,8 @@ def judge_loss(model: Any, spec: Adversarial) -> LossFn:
             away_B = squared_B if spec.penalty == "r1" else jnp.square(jnp.sqrt(squared_B + 1e-12) - 1)
             loss_B = loss_B + spec.weight * away_B
         mask_B = batch.get("mask", jnp.ones_like(loss_B))
-        told_B = ((of_real_B > 0) * 1.0 + (of_made_B < 0)) / 2
-        return {"loss": Mean.from_values(loss_B, mask_B), "accuracy": Mean.from_values(told_B, mask_B)}, variables
+        correct_B = ((of_real_B > 0) * 1.0 + (of_made_B < 0)) / 2
+        return {"loss": Mean.from_values(loss_B, mask_B), "accuracy": Mean.from_values(correct_B, mask_B)}, variables
 
     return loss
 
@@ -171,8 +171,8 @@ def left_out(segments_BL: jax.Array, drawn: GameDraws, spec: Adversarial, train:
 def spectral_normalise(params: PyTree) -> PyTree:
     """Divide each kernel by its largest singular value, as a matrix of [inputs, outputs].
 
-    Miyato et al. 2018, arXiv:1802.05957. The singular vectors come of a power iteration that begins anew each time,
-    so there is no state to keep: kernels are small beside the activations. No gradient flows through the vectors.
+    Miyato et al. 2018, arXiv:1802.05957. The singular vectors come from a power iteration that starts again at each
+    call, so there is no state to keep: kernels are small beside the activations. No gradient flows through the vectors.
 
     Law: a net of kernels divided so, with ReLUs, has a Lipschitz constant of about 1 in each dense layer.
 

@@ -1,7 +1,7 @@
 """Answer with the class of an image: a file, its bytes, or an array of its pixels."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -36,11 +36,8 @@ class ReadImages:
     max_pixels: int = MAX_PIXELS
 
     def __call__(self, inputs: Iterable[Any]) -> Iterator[Prepared | BadInput]:
-        """Yield {"image": uint8 [H, W, C]} for each input, or why it cannot be read; decoded on all cores."""
-        rest = iter(inputs)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            while some := list(islice(rest, READ_AHEAD)):
-                yield from pool.map(self.prepared, some)
+        """Return {"image": uint8 [H, W, C]} for each input, or why it cannot be read; decoded on all cores."""
+        return on_all_cores(self.prepared, inputs)
 
     def prepared(self, image: Any) -> Prepared | BadInput:
         """Return one image as its row, or why it cannot be read."""
@@ -49,8 +46,7 @@ class ReadImages:
         except BadInput as error:
             return error
         except UNREADABLE as error:
-            reason = getattr(error, "strerror", None) or error
-            return BadInput(f"not a readable image ({reason}): repair it or leave it out")
+            return unreadable(error)
 
     def row(self, image: Any) -> Example:
         """Return one image as its row.
@@ -63,13 +59,37 @@ class ReadImages:
             image = file_bytes(Path(image).expanduser())
         if isinstance(image, bytes):
             return {"image": decode(image, (height, width), channels, self.crop, None, self.max_pixels)}
-        pixels = np.asarray(image)
-        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,), (4,)):
-            raise BadInput(
-                f"an image of {pixels.dtype} {list(pixels.shape)}: give a path, or an array of uint8, 0 to 255, "
-                "[height, width] or [height, width, 1, 3 or 4]"
-            )
-        return {"image": fit_image(from_pixels(pixels), (height, width), channels, self.crop, None)}
+        return {"image": fit_image(from_array(image), (height, width), channels, self.crop, None)}
+
+
+def on_all_cores(
+    prepared: Callable[[Any], Prepared | BadInput], inputs: Iterable[Any]
+) -> Iterator[Prepared | BadInput]:
+    """Yield what a function makes of each input, in order, computed on all cores, some inputs ahead."""
+    rest = iter(inputs)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while some := list(islice(rest, READ_AHEAD)):
+            yield from pool.map(prepared, some)
+
+
+def unreadable(error: Exception) -> BadInput:
+    """Return the error for an image that cannot be decoded."""
+    return BadInput(f"not a readable image ({getattr(error, 'strerror', None) or error}): repair it or leave it out")
+
+
+def from_array(image: Any) -> Any:
+    """Return an image of Pillow from an array of uint8 [H, W] or [H, W, 1, 3 or 4].
+
+    Raises:
+        BadInput: it is no such array.
+    """
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,), (4,)):
+        raise BadInput(
+            f"an image of {pixels.dtype} {list(pixels.shape)}: give a path, or an array of uint8, 0 to 255, "
+            "[height, width] or [height, width, 1, 3 or 4]"
+        )
+    return from_pixels(pixels)
 
 
 def image_classifier(logits: LossFn, data: Any, run: RunDirectory) -> Predictor:

@@ -99,8 +99,6 @@ def keep_files(found: list[Answered], folder: str | None) -> list[Answered]:
     Raises:
         BadInput: a file cannot be written, or a folder is given and no answer has sound, a picture or boxes.
     """
-    from jaxlm.predict.files import keep_file
-
     kinds = {"samples", "pixels"} | ({"boxes"} if folder is not None else set())
     if not any(isinstance(answer, dict) and answer.keys() & kinds for _, answer in found):
         if folder is not None:
@@ -108,6 +106,8 @@ def keep_files(found: list[Answered], folder: str | None) -> list[Answered]:
                 "--output is for answers that are sound, pictures or boxes, and this run gives none: leave it out"
             )
         return found
+    from jaxlm.predict.files import keep_file
+
     home, kept = Path(folder or ".").expanduser(), []
     for number, (one, answer) in enumerate(found, 1):
         if isinstance(answer, dict):

@@ -129,7 +129,7 @@ BROKEN = {
     "outside": ({"bbox": [70, 3, 5, 5]}, "of no area in an image of 64 x 48"),
     "image": ({"image_id": 99}, "annotation 0 is of an image or a category that is not there"),
     "category": ({"category_id": 99}, "annotation 0 is of an image or a category that is not there"),
-    "word": ({"bbox": "wide"}, "is no detection file of COCO"),
+    "word": ({"bbox": "wide"}, "is not a COCO detection file"),
 }
 
 
@@ -168,5 +168,5 @@ def test_a_document_type_in_xml_is_refused(tmp_path):
     with pytest.raises(BadInput, match="train_0.xml declares a document type"):
         VocBoxes(path=str(tmp_path / "voc")).loaded()
     path.write_text("<annotation><size><width>3</width></size></annotation>")
-    with pytest.raises(BadInput, match=r"train_0.xml is no annotation of Pascal VOC \(no size/height\): repair it"):
+    with pytest.raises(BadInput, match=r"train_0.xml is not a Pascal VOC annotation \(no size/height\): repair it"):
         VocBoxes(path=str(tmp_path / "voc")).loaded()

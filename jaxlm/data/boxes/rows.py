@@ -69,8 +69,8 @@ class BoxRows:
     """A source of images on a canvas with their boxes, filled up to `most` with boxes of the class -1.
 
     Batches have "image" uint8 [B, H, W, 3], "boxes" float32 [B, N, 4] in pixels of the canvas, "classes" int32 [B, N],
-    "crowd" bool [B, N], "extent" float32 [B, 2], the width and height of the image on its canvas, "scale" float32 [B],
-    and "number" int32 [B], that of the image in its split.
+    "crowd" bool [B, N], "extent" float32 [B, 2], the width and height of the image on its canvas, and "number" int32
+    [B], that of the image in its split.
 
     Attributes:
         part: what to read.
@@ -97,7 +97,6 @@ class BoxRows:
             "classes": np.full((len(rows), self.most), -1, np.int32),
             "crowd": np.zeros((len(rows), self.most), bool),
             "extent": np.array([one.extent for one in placed], np.float32),
-            "scale": np.array([one.scale for one in placed], np.float32),
             "number": rows.astype(np.int32),
         }
         for place, (row, one) in enumerate(zip(rows, placed, strict=True)):

@@ -95,7 +95,7 @@ def read_coco(path: Path, folder: Path) -> BoxSplit:
             boxes[places[one["image_id"]]].append((box, numbers[one["category_id"]], bool(one.get("iscrowd", 0))))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(
-            f"{path} is no detection file of COCO ({type(error).__name__}: {error}): it has images, annotations and "
+            f"{path} is not a COCO detection file ({type(error).__name__}: {error}): it has images, annotations and "
             "categories, each with an id"
         ) from None
     check_files(files)
@@ -176,7 +176,7 @@ def read_voc_image(path: Path) -> VocImage:
                 corners = [float(_text(one, f"bndbox/{corner}")) for corner in ("xmin", "ymin", "xmax", "ymax")]
                 objects.append((_text(one, "name"), (corners[0] - 1, corners[1] - 1, *corners[2:])))
     except (ElementTree.ParseError, ValueError) as error:
-        raise BadInput(f"{path} is no annotation of Pascal VOC ({error}): repair it") from None
+        raise BadInput(f"{path} is not a Pascal VOC annotation ({error}): repair it") from None
     return VocImage(path.stem, (size[0], size[1]), objects)
 
 

@@ -3,11 +3,8 @@
 B batch, M boxes of an image. A box is (left, top, right, bottom) in pixels.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +15,7 @@ import numpy as np
 from jaxlm.data.boxes.draw import draw_boxes
 from jaxlm.data.boxes.rows import OnCanvas, place_image
 from jaxlm.data.images.decode import MAX_PIXELS, from_pixels, open_image
-from jaxlm.data.images.decoded import READ_AHEAD, UNREADABLE
+from jaxlm.data.images.decoded import UNREADABLE
 from jaxlm.data.protocol import Batch
 from jaxlm.data.readers.json_text import parse_json
 from jaxlm.data.readers.text import file_bytes
@@ -26,6 +23,7 @@ from jaxlm.decode.detection import Detect
 from jaxlm.errors import BadInput
 from jaxlm.metrics.boxes import BoxPrecision
 from jaxlm.predict.classes import read_class_names
+from jaxlm.predict.images import from_array, on_all_cores, unreadable
 from jaxlm.predict.predictor import Answer, Example, Predictor, Prepared, in_evaluation, zeros
 from jaxlm.runs.directory import CLASSES, RunDirectory
 from jaxlm.steps import LossFn, Metrics, Model
@@ -95,11 +93,8 @@ class ReadScenes:
             raise BadInput(f"score is {self.score}: give a number from 0 to below 1")
 
     def __call__(self, inputs: Iterable[Any]) -> Iterator[Prepared | BadInput]:
-        """Yield the row of each image, or why it cannot be read; decoded on all cores."""
-        rest = iter(inputs)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            while some := list(islice(rest, READ_AHEAD)):
-                yield from pool.map(self.prepared, some)
+        """Return the row of each image, or why it cannot be read; decoded on all cores."""
+        return on_all_cores(self.prepared, inputs)
 
     def prepared(self, image: Any) -> Prepared | BadInput:
         """Return one image as its row, or why it cannot be read."""
@@ -108,8 +103,7 @@ class ReadScenes:
         except BadInput as error:
             return error
         except UNREADABLE as error:
-            reason = getattr(error, "strerror", None) or error
-            return BadInput(f"not a readable image ({reason}): repair it or leave it out")
+            return unreadable(error)
         least, extent = np.asarray(self.score, np.float32), np.asarray(placed.extent, np.float32)
         row = {"image": placed.pixels, "extent": extent, "least": least}
         return Prepared([row], {"scale": placed.scale, "size": list(size)})
@@ -121,13 +115,8 @@ class ReadScenes:
         if isinstance(image, bytes):
             with open_image(image, self.max_pixels) as opened:
                 return place_image(opened, self.size), opened.size
-        pixels = np.asarray(image)
-        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,), (4,)):
-            raise BadInput(
-                f"an image of {pixels.dtype} {list(pixels.shape)}: give a path, or an array of uint8, 0 to 255, "
-                "[height, width] or [height, width, 1, 3 or 4]"
-            )
-        return place_image(from_pixels(pixels), self.size), (pixels.shape[1], pixels.shape[0])
+        picture = from_array(image)
+        return place_image(picture, self.size), picture.size
 
 
 @dataclass(frozen=True)
