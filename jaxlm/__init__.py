@@ -4,18 +4,20 @@ from typing import Any, Literal
 
 
 def load(path: Any, step: int | Literal["best"] | None = None) -> Any:
-    """Open a run to predict with it: `jaxlm.load(RUN)(inputs)` is a list of answers that are JSON.
+    """Open a run or an artefact to predict with it: `jaxlm.load(PATH)(inputs)` is a list of answers that are JSON.
+
+    A run executes the experiment file that it kept; an artefact (`jaxlm export`) executes no code of its own.
 
     Args:
-        path: a run directory.
-        step: the checkpoint: its updates, "best" by the metric of the run, or None for the newest.
+        path: a run directory, or the folder of an artefact.
+        step: the checkpoint of a run: its updates, "best" by the metric of the run, or None for the newest.
 
     Returns:
-        A `jaxlm.predict.load.LoadedRun`.
+        A `jaxlm.predict.load.LoadedModel`.
 
     Raises:
         BadInput: there is nothing that can be opened.
     """
-    from jaxlm.predict.load import load_run  # here: importing jaxlm alone loads nothing else
+    from jaxlm.export.load import load_model  # here: importing jaxlm alone loads nothing else
 
-    return load_run(path, step)
+    return load_model(path, step)

@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_harness(choices)
     _predict(choices)
     options.add_hub(choices)
+    options.add_deploy(choices)
     options.add_crossval(choices)
     _ablate(choices)
     _tune(choices)

@@ -11,7 +11,7 @@ import dataclasses
 from pathlib import Path
 
 from jaxlm.metrics.speech import sequence_errors
-from jaxlm.predict.load import LoadedRun
+from jaxlm.predict.load import LoadedModel
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.load import load_module
 from jaxlm.runs.weights import read_run
@@ -46,13 +46,13 @@ def read(table: Path) -> dict[str, list[str]]:
     return found
 
 
-def opened(folder: Path, beams: int | None, step: int | None) -> LoadedRun:
+def opened(folder: Path, beams: int | None, step: int | None) -> LoadedModel:
     """Return the model of a run as a function, with another number of beams where one is given."""
     run = RunDirectory.existing(folder)
     config = run.config()
     if beams is not None:
         config = dataclasses.replace(config, decode=dataclasses.replace(config.decode, beams=beams))
-    return LoadedRun(load_module(run.experiment).predictor(config, run), read_run(run, step))
+    return LoadedModel(load_module(run.experiment).predictor(config, run), read_run(run, step))
 
 
 if __name__ == "__main__":

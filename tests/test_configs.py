@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import jaxlm
+from jaxlm.export.card import ModelFacts
+from jaxlm.export.write import write_artefact
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import compute
 from jaxlm.train.recorder import Recorder
@@ -153,7 +155,8 @@ def test_a_shrunk_config_trains_resumes_evaluates_and_predicts(path, tmp_path, m
     check_golden(path.stem, found, RunDirectory(tmp_path / "run").lineage()["sessions"][-1]["fingerprint"])
     check_resumed(tmp_path, lambda folder: run_main(monkeypatch, experiment, path, *words, "--run.directory", folder))
     check_evaluated(tmp_path / "run")
-    check_predicted(path.stem, tmp_path / "run")
+    inputs, answers = check_predicted(path.stem, tmp_path / "run")
+    check_exported(tmp_path, inputs, answers)
 
 
 def check_golden(name, found, fingerprint):
@@ -189,7 +192,7 @@ def check_evaluated(run):
 
 
 def check_predicted(name, run):
-    """The run answers raw inputs of its kind with JSON, one answer an input."""
+    """The run answers raw inputs of its kind with JSON, one answer an input; returns both."""
     if name in (*IMAGES, *DETECTORS):
         inputs = list(RunDirectory(run).config().data.eval()[0]["image"][:2])
     elif name in ASKED:
@@ -223,3 +226,11 @@ def check_predicted(name, run):
         for answer in answers
         if name in {**LANGUAGE, **TALKS, **PAIRS, **SPEECH, **TRANSCRIBED}
     )
+    return inputs, answers
+
+
+def check_exported(folder, inputs, answers):
+    """An artefact of the run gives the same answers, on its probes, which are compared in writing, and on inputs."""
+    (folder / "artefact").mkdir()
+    write_artefact(folder / "artefact", jaxlm.load(folder / "run"), ModelFacts("run", 20))
+    assert json.loads(json.dumps(jaxlm.load(folder / "artefact")(inputs))) == answers

@@ -70,7 +70,7 @@ def beam_search(
         stop: the token that ends a row; NO_STOP is none.
         penalty: 0 ranks by log-probability alone, 1 by its mean for each token.
     """
-    batch = len(start_B)
+    batch = start_B.shape[0]
     length_B = jnp.broadcast_to(jnp.asarray(length, jnp.int32), (batch,))
     beam_cache = _BeamCache(advance, make_cache, cache, batch, beams)
 
@@ -138,7 +138,7 @@ def _differing(a: tuple[int, ...], b: tuple[int, ...]) -> int | None:
 def _grow(now: _Search, log_p_BKV: jax.Array, count: int) -> tuple[Hypotheses, jax.Array]:
     """Return the `count` most probable hypotheses that are one token longer, and the beam that each comes from."""
     vocab = log_p_BKV.shape[-1]
-    total_BN = (now.log_p[:, :, None] + log_p_BKV).reshape(len(log_p_BKV), -1)
+    total_BN = (now.log_p[:, :, None] + log_p_BKV).reshape(log_p_BKV.shape[0], -1)
     best_BM, place_BM = jax.lax.top_k(total_BN, count)
     tokens_BMT = jnp.take_along_axis(now.tokens, (place_BM // vocab)[..., None], 1)
     tokens_BMT = tokens_BMT.at[:, :, now.step].set((place_BM % vocab).astype(jnp.int32))

@@ -89,7 +89,7 @@ class Speak:
         mean_BTM = model.apply(variables, text.mean_BLM, durations_BL, room, method="spread")
 
         def move(point_BTM: jax.Array, time: jax.Array) -> tuple[jax.Array, None]:
-            times_B = jnp.full(len(lengths_B), time)
+            times_B = jnp.full(lengths_B.shape[0], time)
             slope_BTM = model.apply(
                 variables, point_BTM.astype(mean_BTM.dtype), mean_BTM, frames_B, times_B, speakers_B, method="velocity"
             )

@@ -177,7 +177,7 @@ def extend(
         new_BT = jax.lax.dynamic_update_slice(new_BT, token_B[:, None], (jnp.int32(0), step))
         return step + 1, token_B, cache, new_BT, done_B | (token_B == stop) | (step + 1 >= length_B)
 
-    batch = len(token_B)
+    batch = token_B.shape[0]  # len() refuses a symbolic one
     blank_BT = jnp.full((batch, slots), stop, jnp.int32)
     carry = (jnp.int32(0), token_B, cache, blank_BT, length_B <= 0)
     return jax.lax.while_loop(unfinished, one, carry)[3]

@@ -127,7 +127,7 @@ def greedy_tokens(model, variables, tokens_BS, segments_BS, start, length, stop,
       New tokens, int32 [B, slots]; what follows a stop means nothing (see `until`).
     """
     cache = model.apply(variables, tokens_BS, slots, segments=segments_BS, method="init_cache")
-    start_B = jnp.full(len(tokens_BS), start, jnp.int32)
+    start_B = jnp.full(tokens_BS.shape[0], start, jnp.int32)
 
     def most_probable(logits_BV, step):
         return logits_BV.argmax(-1).astype(jnp.int32)
@@ -176,7 +176,7 @@ def beam_tokens(
         partial(model.apply, variables, method="decode"),
         make_cache,
         cache_of(tokens_BS, segments_BS),
-        jnp.full(len(tokens_BS), start, jnp.int32),
+        jnp.full(tokens_BS.shape[0], start, jnp.int32),
         beams=beams,
         slots=slots,
         length=length,

@@ -61,7 +61,7 @@ class CNN(Module):
                     x_BHWC = ImageNorm(self.norm, self.axis_name, name=name.format("norm"))(x_BHWC, train=train)
                 x_BHWC = nn.relu(x_BHWC)
             x_BHWC = max_pool(x_BHWC, 2, 2)
-        x_BF = x_BHWC.reshape(len(x_BHWC), -1)
+        x_BF = x_BHWC.reshape(x_BHWC.shape[0], -1)
         x_BF = nn.relu(Dense(self.hidden, kernel_init=nn.initializers.he_normal(), name="hidden")(x_BF))
         x_BF = Dropout(self.dropout, deterministic=not train)(x_BF)
         return Dense(self.classes, name="head")(x_BF)

@@ -56,7 +56,7 @@ class FTTransformer(Module):
         width = self.features.width
         x_BTD = self.features(numbers_BN, categories)
         token_11D = self.param("token", nn.initializers.normal(width**-0.5), (1, 1, width), jnp.float32)
-        token_B1D = broadcast(token_11D.astype(x_BTD.dtype), (len(x_BTD), 1, width))
+        token_B1D = broadcast(token_11D.astype(x_BTD.dtype), (x_BTD.shape[0], 1, width))
         x_BTD = jnp.concatenate([token_B1D, x_BTD], 1)
         for number in range(self.depth):
             layer = Block(

@@ -71,7 +71,7 @@ class GAN(Module):
         """Make images, stage by stage."""
         high, width = (side // 2 ** len(self.widths) for side in self.shape[:2])
         x_BHWC = Dense(high * width * self.widths[0], name="begin")(condition_BD)
-        x_BHWC = x_BHWC.reshape(len(condition_BD), high, width, self.widths[0])
+        x_BHWC = x_BHWC.reshape(condition_BD.shape[0], high, width, self.widths[0])
         for stage, features in enumerate(self.widths):
             x_BHWC = doubled(x_BHWC)
             if self.residual:
@@ -91,7 +91,7 @@ class GAN(Module):
             else:
                 conv = Conv(features, (4, 4), 2, ((1, 1), (1, 1)), bias=True, name=f"judge_conv_{stage}")
                 x_BHWC = jax.nn.leaky_relu(conv(x_BHWC), 0.2)
-        x_BF = x_BHWC.reshape(len(x_BHWC), -1)
+        x_BF = x_BHWC.reshape(x_BHWC.shape[0], -1)
         x_BF = jax.nn.leaky_relu(Dense(2 * self.widths[0], name="judge_features")(x_BF), 0.2)
         fits_B = wide(x_BF * Dense(x_BF.shape[1], name="judge_caption")(caption_BZ)).sum(1) / math.sqrt(x_BF.shape[1])
         return wide(Dense(1, name="judge_head")(x_BF))[:, 0] + fits_B

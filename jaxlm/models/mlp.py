@@ -33,7 +33,7 @@ class MLP(Module):
     @nn.compact
     def __call__(self, image_BHWC: jax.Array, *, train: bool = False) -> jax.Array:
         """Return the logits of each class."""
-        x_BF = image_BHWC.reshape(len(image_BHWC), -1)
+        x_BF = image_BHWC.reshape(image_BHWC.shape[0], -1)
         for number, width in enumerate(self.hidden):
             layer = Dense(width, kernel_init=nn.initializers.he_normal(), name=f"hidden_{number}")
             x_BF = Dropout(self.dropout, deterministic=not train)(nn.relu(layer(x_BF)))

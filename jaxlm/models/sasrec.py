@@ -73,7 +73,7 @@ class SASRec(Module):
         Returns:
             [B, K], or [B, I] for all; with `every` [B, T, I].
         """
-        seen_BS = jnp.full((len(users_B), 1), -1) if seen is None else seen
+        seen_BS = jnp.full((users_B.shape[0], 1), -1) if seen is None else seen
         tokens_BT, counts_B = last_items(seen_BS, self.context)
         segments_BT = (tokens_BT >= 0).astype(jnp.int32)
         x_BTD = self.encoder.encode(jnp.maximum(tokens_BT, 0), segments=segments_BT, train=train)

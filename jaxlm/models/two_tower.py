@@ -65,12 +65,13 @@ class TwoTower(Module):
             [B, K], or [B, I] for all.
         """
         self.validate()
-        seen_BS = jnp.full((len(users_B), 1), -1) if seen is None else seen
+        seen_BS = jnp.full((users_B.shape[0], 1), -1) if seen is None else seen
         there_BS = (seen_BS >= 0).astype(jnp.float32)
         kept_BS = Dropout(self.dropout, deterministic=not train)(there_BS)
         met = vector_table(self.items, self.width, self.std, "met_table")
-        rows_B1 = jnp.arange(len(seen_BS))[:, None]
-        counts_BI = jnp.zeros((len(seen_BS), met.vocab), jnp.float32).at[rows_B1, jnp.maximum(seen_BS, 0)].add(kept_BS)
+        rows_B1 = jnp.arange(seen_BS.shape[0])[:, None]
+        none_BI = jnp.zeros((seen_BS.shape[0], met.vocab), jnp.float32)
+        counts_BI = none_BI.at[rows_B1, jnp.maximum(seen_BS, 0)].add(kept_BS)
         scale_B1 = jax.lax.rsqrt(jnp.maximum(there_BS.sum(1, keepdims=True), 1))
         user_BD = (counts_BI * scale_B1).astype(met.embedding.dtype) @ met.embedding
         user_BD = self._layers(user_BD, self.hidden, "user")

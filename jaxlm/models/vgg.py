@@ -74,7 +74,7 @@ class VGG(Module):
         drop = Dropout(self.dropout, deterministic=not train, name="drop")
         if self.classifier == "small":
             return drop(mean_pool(x_BHWC))
-        x_BF = mean_pool_to(x_BHWC, GRID).reshape(len(x_BHWC), -1)
+        x_BF = mean_pool_to(x_BHWC, GRID).reshape(x_BHWC.shape[0], -1)
         for number in (1, 2):
             layer = Dense(self.hidden, kernel_init=nn.initializers.he_normal(), name=f"hidden_{number}")
             x_BF = drop(nn.relu(layer(x_BF)))

@@ -115,7 +115,7 @@ class ViT(Module):
         x_BTD = Dense(self.width, name="patch_embed")(patches(image_BHWC, self.patch))
         if self.pool == "token":
             token_11D = self.param("token", nn.initializers.zeros, (1, 1, self.width), jnp.float32).astype(x_BTD.dtype)
-            token_B1D = broadcast(token_11D, (len(x_BTD), 1, self.width))
+            token_B1D = broadcast(token_11D, (x_BTD.shape[0], 1, self.width))
             x_BTD = jnp.concatenate([token_B1D, x_BTD], axis=1)
         tokens = x_BTD.shape[1]
         position_1TD = LearnedPositions(tokens, self.width, name="position_embed")(None, tokens)

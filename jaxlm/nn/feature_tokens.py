@@ -56,11 +56,11 @@ class FeatureTokens(Module):
     def join(self, numbers_BN: jax.Array, categories_BC: jax.Array | None = None) -> jax.Array:
         """Return the vectors of all columns one behind the other, and with "none" the numbers as they are, [B, F]."""
         if self.kind != "none":
-            return self(numbers_BN, categories_BC).reshape(len(numbers_BN), -1)
+            return self(numbers_BN, categories_BC).reshape(numbers_BN.shape[0], -1)
         if categories_BC is None:
             return numbers_BN
         vectors_BCD = self.category(categories_BC).astype(numbers_BN.dtype)
-        return jnp.concatenate([numbers_BN, vectors_BCD.reshape(len(numbers_BN), -1)], 1)
+        return jnp.concatenate([numbers_BN, vectors_BCD.reshape(numbers_BN.shape[0], -1)], 1)
 
     @nn.compact
     def numbers(self, numbers_BN: jax.Array) -> jax.Array:

@@ -83,7 +83,7 @@ def _mean(x_NC: jax.Array, axis: str | None) -> jax.Array:
 
 def _within_groups(x_BHWC: jax.Array, groups: int, eps: float) -> jax.Array:
     """Normalise to zero mean and unit variance over the pixels and channels of each group of an image."""
-    x_BPGE = x_BHWC.reshape(len(x_BHWC), -1, groups, x_BHWC.shape[-1] // groups)
+    x_BPGE = x_BHWC.reshape(x_BHWC.shape[0], -1, groups, x_BHWC.shape[-1] // groups)
     x_BPGE = x_BPGE - x_BPGE.mean((1, 3), keepdims=True)
     x_BPGE = x_BPGE * jax.lax.rsqrt(jnp.square(x_BPGE).mean((1, 3), keepdims=True) + eps)
     return x_BPGE.reshape(x_BHWC.shape)

@@ -26,8 +26,9 @@ NORMAL_FLOAT = (
 def quantise(params: Params, bits: Bits) -> Params:
     """Quantise kernels and embedding tables to 8 or 4 bits; all other parameters are kept.
 
-    8 bits: integers from -127 to 127 times a step for each output of a kernel and each row of a table; the step is the
-    largest magnitude over 127 (absmax). An entry is off by half a step at most.
+    8 bits: integers from -127 to 127 times a step for each output of a kernel (of a convolution, for all its places)
+    and each row of a table; the step is the largest magnitude over 127 (absmax). An entry is off by at most half a
+    step.
 
     4 bits: NormalFloat in blocks of 64 neighbours that share their largest magnitude (Dettmers et al. 2023, QLoRA,
     arXiv:2305.14314, section 3; without double quantisation: 4.5 bits per entry in all). A matrix that does not divide
@@ -39,7 +40,8 @@ def quantise(params: Params, bits: Bits) -> Params:
         if name not in ("kernel", "embedding"):
             found[path] = leaf
         elif bits == 8:
-            found[path] = _to_int8(leaf, axis=-1 if name == "embedding" else -2)
+            convolution = name == "kernel" and leaf.ndim == 4  # of three axes, the first one is of scanned layers
+            found[path] = _to_int8(leaf, (-1,) if name == "embedding" else (0, 1, 2) if convolution else (-2,))
         else:
             found[path] = leaf if leaf.shape[-1] % 2 or math.prod(leaf.shape) % BLOCK_SIZE else _to_nf4(leaf)
     return unflatten_dict(found, sep="/")
@@ -63,8 +65,8 @@ def _whole(leaf: dict[str, jax.Array]) -> jax.Array:
     return values.reshape(*packed.shape[:-1], -1)
 
 
-def _to_int8(leaf: jax.Array, axis: int) -> dict[str, jax.Array]:
-    step = jnp.abs(leaf).max(axis, keepdims=True) / 127
+def _to_int8(leaf: jax.Array, axes: tuple[int, ...]) -> dict[str, jax.Array]:
+    step = jnp.abs(leaf).max(axes, keepdims=True) / 127
     values = jnp.round(leaf / jnp.where(step == 0, 1, step))
     return {"int8": values.astype(jnp.int8), "step": step}
 

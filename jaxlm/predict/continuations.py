@@ -14,6 +14,7 @@ from jaxlm.decode.text import new_text, prompt_tokens
 from jaxlm.errors import BadInput
 from jaxlm.predict.predictor import Answer, Example, Predictor, Prepared, zeros
 from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.settings import check_seed
 
 BATCH = 8  # prompts at a time; nothing is compared with an evaluation, which writes no text
 
@@ -29,9 +30,9 @@ class Prompt(NamedTuple):
 class TokenizePrompts:
     """Make rows of texts that are to be continued. What does not fit into the context is dropped from the left.
 
-    Rows: "tokens" int32 [P] with padding on the left, P a power of two; "start", the places of padding; "new" int32
-    [T], zeros, as many as there is room for new tokens; "length" of new tokens, "temperature", "top_p", "seed" and
-    "number", that of the input in its list.
+    Rows: "tokens" int32 [P] with padding on the left, P a power of two and at least 2; "start", the places of
+    padding; "new" int32 [T], zeros, as many as there is room for new tokens; "length" of new tokens, "temperature",
+    "top_p", "seed" and "number", that of the input in its list.
 
     Attributes:
         tokenizer: of the run.
@@ -53,6 +54,7 @@ class TokenizePrompts:
 
     def __post_init__(self) -> None:
         check_sampling(self.new, self.temperature, None, self.top_p)
+        check_seed(self.seed, "seed")
         if self.new >= self.context:
             raise BadInput(
                 f"length is {self.new} and the model's context {self.context}: ask for at most {self.context - 1}"
@@ -86,13 +88,14 @@ class TokenizePrompts:
 
     def row(self, tokens: Sequence[int], number: int) -> Example:
         """Return the row of a prompt."""
-        width = min(power_of_two(len(tokens)), self.context)
+        width = min(power_of_two(max(len(tokens), 2)), self.context)  # one token alone would be another program
         start = width - len(tokens)
-        whole = {"start": start, "length": self.new, "seed": self.seed, "number": number}
+        whole = {"start": start, "length": self.new, "number": number}
         shares = {"temperature": self.temperature, "top_p": self.top_p}
         return {
             "tokens": np.pad(np.asarray(tokens, np.int32), (start, 0)),
             "new": np.zeros(power_of_two(self.new), np.int32),
+            "seed": np.asarray(self.seed, np.uint32),
             **{name: np.asarray(value, np.int32) for name, value in whole.items()},
             **{name: np.asarray(value, np.float32) for name, value in shares.items()},
         }
@@ -156,7 +159,7 @@ def continuation(model: Decoder, run: RunDirectory) -> Predictor:
     """
     tokenizer = load_tokenizer(run.artefact("tokenizer.json"))
     end = () if tokenizer.separator is None else (tokenizer.separator,)
-    return _writer(model, TokenizePrompts(tokenizer=tokenizer, context=model.context), end)
+    return language_writer(model, TokenizePrompts(tokenizer=tokenizer, context=model.context), end)
 
 
 def chat(model: Decoder, template: TemplateName, run: RunDirectory) -> Predictor:
@@ -169,10 +172,17 @@ def chat(model: Decoder, template: TemplateName, run: RunDirectory) -> Predictor
     """
     tokenizer = load_tokenizer(run.artefact("tokenizer.json"))
     end = tuple(end_of_turn(tokenizer, template))
-    return _writer(model, TokenizeChats(tokenizer=tokenizer, context=model.context, template=template), end)
+    return language_writer(model, TokenizeChats(tokenizer=tokenizer, context=model.context, template=template), end)
 
 
-def _writer(model: Decoder, preprocess: TokenizePrompts, end: tuple[int, ...]) -> Predictor:
+def language_writer(model: Decoder, preprocess: TokenizePrompts, end: tuple[int, ...]) -> Predictor:
+    """Compose the predictor of a language model.
+
+    Args:
+        model: decodes with a cache.
+        preprocess: makes rows of prompts.
+        end: tokens in a row that end a text.
+    """
     stop = end[0] if len(end) == 1 else NO_STOP
 
     def key_of(seed: jax.Array, number: jax.Array) -> jax.Array:
@@ -186,4 +196,6 @@ def _writer(model: Decoder, preprocess: TokenizePrompts, end: tuple[int, ...]) -
         return {"new": new_BT}
 
     example = zeros(preprocess.row([0], 0), BATCH)
-    return Predictor(preprocess, apply, DecodeTokens(preprocess.tokenizer, end), (example,))
+    limits = ("p >= 2", f"p <= {model.context}", f"t <= {2 * model.context}")
+    decode = DecodeTokens(preprocess.tokenizer, end)
+    return Predictor(preprocess, apply, decode, (example,), {"tokens": "p", "new": "t"}, limits)

@@ -14,11 +14,11 @@ from jaxlm.runs.weights import read_run
 
 
 @dataclass(frozen=True)
-class LoadedRun:
-    """A run's model as a function from raw inputs to answers.
+class LoadedModel:
+    """A model as a function from raw inputs to answers.
 
     Attributes:
-        predictor: what the run's experiment file makes of its config.
+        predictor: what the run's experiment file makes of its config, or what an artefact holds.
         variables: what `predictor.apply` takes first, {"params": ..., other collections}: the average where one is
             kept.
     """
@@ -48,7 +48,7 @@ class LoadedRun:
         return answers
 
 
-def load_run(path: str | Path, step: CheckpointStep = None) -> LoadedRun:
+def load_run(path: str | Path, step: CheckpointStep = None) -> LoadedModel:
     """Open a run with the experiment file that it kept and the weights of a checkpoint.
 
     Args:
@@ -66,4 +66,4 @@ def load_run(path: str | Path, step: CheckpointStep = None) -> LoadedRun:
             f"{kept} defines no predictor(config, run): add one, as experiments/text_classification.py has, to "
             "predict with this run"
         )
-    return LoadedRun(module.predictor(run.config(), run), read_run(run, step))
+    return LoadedModel(module.predictor(run.config(), run), read_run(run, step))

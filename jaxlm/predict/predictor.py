@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 from jaxlm.data.protocol import Batch
 from jaxlm.decode.generate import power_of_two
 from jaxlm.errors import BadInput
+from jaxlm.runs.serialise import misfit
 from jaxlm.steps import LossFn
 
 Answer = dict[str, Any]  # JSON
@@ -46,12 +47,17 @@ class Predictor:
         postprocess: (the outputs of an input's rows, its context) -> an answer that is JSON.
         examples: a batch of zeros for each shape that is known beforehand, the largest last. The leading axis is that
             of the evaluation, so that answers can equal it bit for bit.
+        shapes: of arrays with an axis of any length, the shape of a row as `jax.export.symbolic_shape` reads it, such
+            as {"tokens": "p"}; the other arrays have the sizes of an example.
+        limits: of these lengths, such as "p >= 2".
     """
 
     preprocess: Callable[[Iterable[Any]], Iterator[Prepared | BadInput]]
     apply: Callable[[Any, Any], Any]
     postprocess: Callable[[Sequence[Example], Any], Answer]
     examples: tuple[Batch, ...]
+    shapes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    limits: tuple[str, ...] = ()
 
     @property
     def batch(self) -> int:
@@ -68,6 +74,8 @@ class Predictor:
         for half in ("preprocess", "postprocess"):
             value = getattr(self, half)
             own = {name: options.pop(name) for name in getattr(value, "options", ()) if name in options}
+            if wrong := misfit(type(value), own):
+                raise BadInput(f"the option {wrong}")
             changed[half] = dataclasses.replace(value, **own) if own else value
         if options:
             known = [name for half in changed.values() for name in getattr(half, "options", ())]
@@ -138,17 +146,17 @@ def answer_all(
 
     def compute(group: list[tuple[_Pending, int]]) -> None:
         rows = [found.prepared.rows[place] for found, place in group]
-        outputs = jax.device_get(apply(variables, _stack(rows, size)))
+        outputs = jax.device_get(apply(variables, stack_rows(rows, size)))
         for number, (found, place) in enumerate(group):
             found.outputs[place] = {name: x[number] for name, x in outputs.items()}
 
     for prepared in predictor.preprocess(inputs):
         pending.append(_Pending(prepared))
         for place, row in enumerate(pending[-1].prepared.rows):
-            group = waiting.setdefault(_shape(row), [])
+            group = waiting.setdefault(row_shape(row), [])
             group.append((pending[-1], place))
             if len(group) == size:
-                compute(waiting.pop(_shape(row)))
+                compute(waiting.pop(row_shape(row)))
         while pending and pending[0].complete:
             yield pending.popleft().answer(predictor)
     for group in waiting.values():
@@ -175,11 +183,12 @@ class _Pending:
         return predictor.postprocess([row for row in self.outputs if row is not None], self.prepared.context)
 
 
-def _shape(row: Example) -> Any:
+def row_shape(row: Example) -> Any:
+    """Return what rows must share to be computed together: names, shapes and dtypes."""
     return tuple((name, x.shape, x.dtype.str) for name, x in sorted(row.items()))
 
 
-def _stack(rows: Sequence[Example], batch: int) -> Batch:
+def stack_rows(rows: Sequence[Example], batch: int) -> Batch:
     """Return rows as a batch, with rows of zeros at its end."""
     stacked = zeros(rows[0], batch)
     for name, x in stacked.items():

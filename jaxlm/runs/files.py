@@ -1,13 +1,15 @@
 """Files that are written whole or not at all, and directories that one process works in."""
 
+import contextlib
 import errno
 import fcntl
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from jaxlm.errors import MachineError, one_line
+from jaxlm.errors import BadInput, MachineError, one_line
 
 LOCK = ".lock"
 SAVING = ".saving"  # the end of the name of a checkpoint that is not sealed yet
@@ -31,6 +33,27 @@ def write_atomic(path: Path, text: str) -> None:
         os.fsync(file.fileno())
     partial.rename(path)
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `out` that takes its place when all is written; nothing stays after an error.
+
+    Raises:
+        BadInput: `out` is there and holds something.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f"{out} is there and not an empty folder: give another one")
+    partial = out.with_name(partial_name(out.name))
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def sync_folder(path: Path) -> None:

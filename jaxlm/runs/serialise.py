@@ -62,7 +62,7 @@ def from_json(value: Any, run: Path | None = None) -> Any:
     if surplus:
         raise BadInput(f"the config gives {name} the fields {', '.join(surplus)}, which it does not have")
     fields = {key: from_json(item, run) for key, item in value.items() if key != TYPE}
-    if wrong := _misfit(cls, fields):
+    if wrong := misfit(cls, fields):
         raise BadInput(f"the config does not fit {name}: {wrong}")
     try:
         return cls(**fields)
@@ -70,7 +70,7 @@ def from_json(value: Any, run: Path | None = None) -> Any:
         raise BadInput(f"the config does not fit {name}: {error}") from None
 
 
-def _misfit(cls: type, values: dict[str, Any]) -> str | None:
+def misfit(cls: type, values: dict[str, Any]) -> str | None:
     """Describe the first of some values that does not have the type of its field, or return None.
 
     A field of type Any in a class of jaxlm's own holds a part of a config, and neither a number nor a text.

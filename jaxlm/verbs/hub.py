@@ -1,27 +1,19 @@
 """Pretrained models in and out: `jaxlm import` makes a run of one, `jaxlm export` writes one from a run."""
 
 import argparse
-import contextlib
 import dataclasses
 import functools
-import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from jaxlm.errors import BadInput
 from jaxlm.hub import pretrained
 from jaxlm.hub.fetch import fetch_folder
-from jaxlm.hub.transfer import unrolled
-from jaxlm.hub.whisper import companions, feature_options, generation_options
-from jaxlm.runs.checkpoint import CheckpointStep
-from jaxlm.runs.directory import TOKENIZER, RunDirectory
+from jaxlm.hub.whisper import feature_options, generation_options
 from jaxlm.runs.load import load_module
 from jaxlm.runs.serialise import config_source
 from jaxlm.runs.settings import Run
 from jaxlm.runs.shipped import find_file
-from jaxlm.runs.weights import read_leaves, read_run
 from jaxlm.train.config import Config, load_config, override
 from jaxlm.train.init_from import InitFrom
 
@@ -98,71 +90,3 @@ def _language_config(model: Any, folder: Path, words: argparse.Namespace) -> Con
     data = Text(path=None, tokenizer=tokenizer, batch=8, length=min(model.context, 256), eval_fraction=0.002)
     optim = AdamW(peak_lr=2e-5, warmup=50, weight_decay=0.1, clip_norm=1.0)
     return Config(model, data, optim, init=InitFrom(), run=Run(steps=500, eval_every=100, save_every=100))
-
-
-def export(words: argparse.Namespace) -> int:
-    """Write a run's model, or its adapters alone, into a folder that other programs load."""
-    home, out = RunDirectory.existing(words.run), Path(words.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput(f"{out} is there and not an empty folder: give another one")
-    with _whole(out) as partial:
-        told = {"hf": _write_model, "peft": _write_adapters}[words.to](partial, home, words.step)
-    print(f"{told} written to {out}")
-    return 0
-
-
-@contextlib.contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """Yield a folder next to `out` that takes its place when all is written."""
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _write_model(folder: Path, home: RunDirectory, step: CheckpointStep) -> str:
-    """Write the model as transformers loads it."""
-    from jaxlm.data import load_tokenizer
-    from jaxlm.data.tokenizers.files import library_files
-
-    config, leaves = home.config(), read_leaves(str(home.path), step)
-    model = config.model
-    model = getattr(model, "base", model)  # adapters are merged by now
-    if getattr(model, "scan", False):
-        model, leaves = model.clone(scan=False), unrolled(leaves)
-    kept = home.path / TOKENIZER
-    tokenizer = load_tokenizer(kept.read_text("utf-8")) if kept.is_file() else None
-    files = library_files(tokenizer) if tokenizer else {}
-    special = dataclasses.asdict(tokenizer.special) if tokenizer else {}
-    pretrained.save_pretrained(folder, model, leaves, special, home.class_names())
-    if TOKENIZER_CONFIG in files:
-        inputs = {"model_input_names": pretrained.family_of_model(model).model_inputs}
-        files[TOKENIZER_CONFIG] = json.dumps(json.loads(files[TOKENIZER_CONFIG]) | inputs, indent=2) + "\n"
-    if tokenizer and hasattr(model, "source_context"):
-        files |= companions(model, config.data.features, config.decode, tokenizer)
-    for name, text in files.items():
-        (folder / name).write_text(text, "utf-8")
-    if tokenizer and not files:
-        print("its tokenizer has no form that transformers knows, and is left out")
-    return f"{len(leaves)} arrays"
-
-
-def _write_adapters(folder: Path, home: RunDirectory, step: CheckpointStep) -> str:
-    """Write the adapters as PEFT loads them."""
-    from jaxlm.hub import peft
-
-    variables, model = read_run(home, step), home.config().model
-    if "base" not in variables:
-        raise BadInput(f"{home.path} has no adapters: its model is no Adapted(...); export it with --to hf")
-    leaves = pretrained.leaves_by_path({"params": variables["params"]})
-    base = model.base
-    if getattr(base, "scan", False):
-        base, leaves = base.clone(scan=False), unrolled(leaves)
-    peft.save_adapters(folder, base, model.lora, pretrained.tree_from_leaves(leaves)["params"])
-    return f"{len(leaves)} arrays of adapters"

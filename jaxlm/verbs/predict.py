@@ -32,16 +32,16 @@ def predict(words: argparse.Namespace) -> int:
     Raises:
         BadInput: no run, an input that cannot be read, or an option that the run's predictor does not have.
     """
+    from jaxlm.export.load import load_model
     from jaxlm.predict.classes import ClassProbabilities
     from jaxlm.predict.images import ReadImages
-    from jaxlm.predict.load import load_run
     from jaxlm.predict.predictor import answer_all
     from jaxlm.predict.sound.speech import ReadSpeech
     from jaxlm.predict.tables.rows import EncodeRows, RowClass
     from jaxlm.predict.vision.boxes import ReadScenes
 
     check_given(words)
-    loaded = load_run(words.run, words.step)
+    loaded = load_model(words.run, words.step)
     chosen = {name: getattr(words, name) for name in OPTIONS if getattr(words, name) is not None}
     predictor = loaded.predictor.with_options(**chosen)
     if isinstance(predictor.preprocess, EncodeRows):

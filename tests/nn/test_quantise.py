@@ -36,6 +36,7 @@ def test_a_table_has_a_step_for_each_row_and_a_stack_for_each_layer():
     quantised = quantise({"embedding": weights((5, 3)), "kernel": weights((2, 4, 3))}, 8)
     assert quantised["embedding"]["step"].shape == (5, 1)
     assert quantised["kernel"]["step"].shape == (2, 1, 3)
+    assert quantise({"kernel": weights((3, 3, 4, 2))}, 8)["kernel"]["step"].shape == (1, 1, 1, 2)
 
 
 @pytest.mark.parametrize("bits", [4, 8])

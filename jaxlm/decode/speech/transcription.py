@@ -122,7 +122,7 @@ class Transcription:
             token of the prompt; with `align` also "attention" float32 [B, T + 1, S], which says where each token and
             the end were heard (`attention_to_source`).
         """
-        batch, slots = len(features_BFM), len(prompt.tokens) + self.length
+        batch, slots = features_BFM.shape[0], len(prompt.tokens) + self.length
 
         def encoded(features: jax.Array) -> Any:
             return model.apply(variables, features, slots, method="init_cache")

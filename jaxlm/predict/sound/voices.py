@@ -180,6 +180,7 @@ class WriteSpeech:
     vocoder: str | None = None
 
     options: ClassVar[tuple[str, ...]] = ("pause", "vocoder")
+    files: ClassVar[tuple[str, ...]] = ("vocoder",)  # what names a file of this machine
 
     def __call__(self, outputs: Sequence[Example], context: int) -> Answer:
         """Return the answer for the pieces of a text in the voice of that number.

@@ -40,7 +40,7 @@ def detected(model: Model, decode: Detect) -> LossFn:
     def function(params: Any, variables: Any, batch: Any, key: jax.Array, *, train: bool) -> tuple[Any, Any]:
         del key
         places = model.apply({"params": params, **variables}, batch["image"], train=train)
-        least_B = batch.get("least", jnp.zeros(len(batch["extent"])))
+        least_B = batch.get("least", jnp.zeros(batch["extent"].shape[0]))
         found = decode(places, batch["extent"], least_B)
         return {"boxes": found.boxes_BM4, "scores": found.scores_BM, "classes": found.classes_BM}, variables
 

@@ -1,0 +1,127 @@
+"""The pure function of a predictor as StableHLO, for any batch size where the model allows."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+
+from jaxlm.data.protocol import Batch
+from jaxlm.errors import BadInput, one_line
+from jaxlm.predict.predictor import Predictor
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+BATCH = "b"  # the symbol of a batch of any size
+LONGEST = 1 << 20  # of a free length, so that a product of two fits into an int32
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a program takes, beside the variables.
+
+    Attributes:
+        file: of the artefact.
+        platforms: that it runs on.
+        dtypes: of the arrays of a batch, by name.
+        shapes: of a row of each, as "64, 64, 3" or with free lengths as "p".
+        batch: the only number of rows that it takes; None: any.
+    """
+
+    file: str
+    platforms: tuple[str, ...]
+    dtypes: Mapping[str, str]
+    shapes: Mapping[str, str]
+    batch: int | None
+
+    def fits(self, batch: Mapping[str, Any]) -> bool:
+        """Return whether the program takes the rows of a batch, whatever their number."""
+        return batch.keys() == self.shapes.keys() and all(
+            _fits(self.shapes[name], x.shape[1:]) and str(x.dtype) == self.dtypes[name] for name, x in batch.items()
+        )
+
+
+def _fits(shape: str, sizes: Sequence[int]) -> bool:
+    dims = [dim.strip() for dim in shape.split(",") if dim.strip()]
+    return len(dims) == len(sizes) and all(_is_of(dim, size) for dim, size in zip(dims, sizes, strict=True))
+
+
+def _is_of(dim: str, size: int) -> bool:
+    """Return whether a size is one of "64", of the free length "p", or of "400*k", a multiple."""
+    factor = re.match(r"\d+", dim)
+    return size % int(factor[0]) == 0 if factor and factor[0] != dim else size == int(dim) if factor else True
+
+
+def export_programs(predictor: Predictor, variables: Any) -> Iterator[tuple[Program, bytes, str | None]]:
+    """Lower a predictor's function for each shape of its examples, or once where lengths are free.
+
+    Yields:
+        A program, its bytes, and why it takes one batch size or runs on this platform alone, or None.
+
+    Raises:
+        BadInput: it cannot be lowered at all.
+    """
+    spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
+    examples = predictor.examples[-1:] if predictor.shapes else predictor.examples
+    for number, example in enumerate(examples):
+        shapes = {name: ", ".join(map(str, x.shape[1:])) for name, x in example.items()} | dict(predictor.shapes)
+        dtypes = {name: str(x.dtype) for name, x in example.items()}
+        exported, batch, reason = _export(predictor, spec, shapes, dtypes)
+        program = Program(f"program-{number}.stablehlo", exported.platforms, dtypes, shapes, batch)
+        yield program, bytes(exported.serialize()), reason
+
+
+def _export(
+    predictor: Predictor, spec: Any, shapes: Mapping[str, str], dtypes: Mapping[str, str]
+) -> tuple[export.Exported, int | None, str | None]:
+    """Lower for any batch size on all platforms, or for what is possible."""
+    here = (export.default_export_platform(),)
+    attempts = [(None, PLATFORMS), (predictor.batch, PLATFORMS), (predictor.batch, here)]
+    reason = None
+    for batch, platforms in attempts:
+        try:
+            rows = _specs(shapes, dtypes, BATCH if batch is None else str(batch), predictor.limits)
+            lowered = export.export(jax.jit(predictor.apply), platforms=platforms)(spec, rows)
+            return lowered, batch, reason
+        except BadInput:
+            raise
+        except Exception as error:  # each of jax's ways to say that a function needs sizes that are known
+            reason = one_line(error)
+    raise BadInput(f"the model cannot be lowered ({reason}): export it with --to hf")
+
+
+def _specs(shapes: Mapping[str, str], dtypes: Mapping[str, str], batch: str, limits: Sequence[str]) -> Any:
+    scope = export.SymbolicScope(limits)
+
+    def spec(name: str, dims: str) -> jax.ShapeDtypeStruct:
+        whole = export.symbolic_shape(f"{batch}, {dims}" if dims else f"{batch},", scope=scope)
+        return jax.ShapeDtypeStruct(whole, np.dtype(dtypes[name]))
+
+    return {name: spec(name, dims) for name, dims in shapes.items()}
+
+
+def apply_of(programs: Sequence[tuple[Program, export.Exported]]) -> Callable[[Any, Batch], Any]:
+    """Return the function (variables, batch) -> arrays that calls the program of the batch's shapes; can be compiled.
+
+    A batch of fewer rows than a program of one size takes is filled up with rows of zeros, which are cut off again.
+    """
+
+    def apply(variables: Any, batch: Batch) -> Any:
+        found = next(((program, exported) for program, exported in programs if program.fits(batch)), None)
+        if found is None:
+            given = ", ".join(f"{name} {x.dtype}{list(x.shape[1:])}" for name, x in batch.items())
+            known = "; ".join(", ".join(f"{n} [{dims}]" for n, dims in one.shapes.items()) for one, _ in programs)
+            raise BadInput(f"a row of {given} has no program here: the shapes are {known}: give a shorter input")
+        program, exported = found
+        rows = next(iter(batch.values())).shape[0]
+        if program.batch is None or rows == program.batch:
+            return exported.call(variables, dict(batch))
+        if rows > program.batch:
+            raise BadInput(f"a batch of {rows}, and the program takes {program.batch}: give batch={program.batch}")
+        room = program.batch - rows
+        filled = {name: jax.numpy.pad(x, [(0, room)] + [(0, 0)] * (x.ndim - 1)) for name, x in batch.items()}
+        return jax.tree.map(lambda x: x[:rows], exported.call(variables, filled))
+
+    return apply

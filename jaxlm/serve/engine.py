@@ -1,0 +1,218 @@
+"""Continuous batching: requests for text enter and leave a running batch, one token a step."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxlm.decode.slots import Draw, SlotDecoder
+from jaxlm.errors import BadInput
+from jaxlm.serve.batching import Busy
+
+END = None  # what a stream gives after its last token
+
+
+class TextRequest(NamedTuple):
+    """What to write.
+
+    Attributes:
+        tokens: of the prompt, at least one.
+        length: new tokens at most.
+        temperature: 0 is greedy.
+        top_p: sample among the likeliest tokens of this mass.
+        seed: of the draws.
+        stop: a token that ends the text and is not given; None: none.
+    """
+
+    tokens: Sequence[int]
+    length: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: int | None = None
+
+
+@dataclass(eq=False)
+class _Request:
+    """A request on its way."""
+
+    asked: TextRequest
+    loop: asyncio.AbstractEventLoop
+    queue: asyncio.Queue
+    since: float
+    read: int = 0  # tokens of the prompt that are in the cache
+    new: int = 0
+    last: int = 0
+    gone: bool = False
+    slot: int | None = None
+
+    def give(self, value: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self.queue.put_nowait, value)
+
+
+class Engine:
+    """Writes texts for coroutines, many at a time, in a thread that owns the device.
+
+    Law: the tokens of a request are a function of the request and the model alone. They depend neither on other
+    requests, nor on its slot, nor on when it came.
+
+    Args:
+        decoder: of the model.
+        variables: its weights.
+        slots: requests that are decoded together.
+        room: requests that may wait.
+    """
+
+    def __init__(self, decoder: SlotDecoder, variables: Any, *, slots: int = 16, room: int = 64):
+        self.decoder, self.slots, self.room = decoder, slots, room
+        self._variables = jax.device_put(variables)
+        self._prefill = jax.jit(decoder.prefill, donate_argnums=1)
+        self._step = jax.jit(decoder.step, donate_argnums=1)
+        self._caches: Any = None
+        self._held: list[_Request | None] = [None] * slots
+        self._waiting: deque[_Request] = deque()
+        self._changed, self._open = threading.Condition(), True
+        self._pace = 1.0  # seconds of a request, of those before
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Make the caches, compile both programs, and begin to work."""
+        self._caches = jax.jit(self.decoder.init, static_argnums=1)(self._variables, self.slots)
+        self._read(0, np.zeros(1, np.int32), True, TextRequest([0], 1), 0)
+        self._advance([_Request(TextRequest([0], 1), None, None, 0.0)])  # type: ignore[arg-type]
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish what is under way and end."""
+        with self._changed:
+            self._open = False
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def waiting(self) -> int:
+        """Return the number of requests that wait for a slot."""
+        return len(self._waiting)
+
+    @property
+    def used(self) -> int:
+        """Return the number of slots in use."""
+        return len(self._requests())
+
+    async def write(self, asked: TextRequest) -> AsyncIterator[int]:
+        """Yield the new tokens of a request as they come; its slot is free again when the caller leaves.
+
+        Raises:
+            BadInput: prompt and new tokens exceed the context.
+            Busy: too many wait.
+        """
+        if len(asked.tokens) + asked.length > self.decoder.context:
+            raise BadInput(
+                f"{len(asked.tokens)} tokens and {asked.length} new ones exceed the context of {self.decoder.context}: "
+                "shorten the prompt, or ask for fewer"
+            )
+        request = _Request(asked, asyncio.get_running_loop(), asyncio.Queue(), time.monotonic())
+        with self._changed:
+            if not self._open or len(self._waiting) >= self.room:
+                raise Busy(max(1.0, len(self._waiting) * self._pace / self.slots))
+            self._waiting.append(request)
+            self._changed.notify()
+        try:
+            while (token := await request.queue.get()) is not END:
+                if isinstance(token, Exception):
+                    raise token
+                yield token
+        finally:
+            request.gone = True
+
+    def _run(self) -> None:
+        while self._wait():
+            try:
+                self._round()
+            except Exception as error:  # an error of the device: the requests under way have it, and others go on
+                for request in self._requests():
+                    self._leave(request, error)
+                self._caches = jax.jit(self.decoder.init, static_argnums=1)(self._variables, self.slots)
+
+    def _wait(self) -> bool:
+        """Wait until there is something to do; return False at the end."""
+        with self._changed:
+            while not self._waiting and not self.used:
+                if not self._open:
+                    return False
+                self._changed.wait()
+            self._waiting = deque(one for one in self._waiting if not one.gone)
+            free = [slot for slot, held in enumerate(self._held) if held is None]
+            for slot in free[: len(self._waiting)]:
+                self._held[slot] = request = self._waiting.popleft()
+                request.slot = slot
+            return True
+
+    def _round(self) -> None:
+        """Read one piece of the prompt that waits longest, and add a token to every text whose prompt is read."""
+        for request in self._requests():
+            if request.gone:
+                self._leave(request)
+        if unread := [one for one in self._requests() if one.read < len(one.asked.tokens)]:
+            self._read_piece(min(unread, key=lambda one: one.since))
+        if writing := [one for one in self._requests() if one.new]:
+            found = self._advance(writing)
+            for request in writing:
+                self._take(request, int(found[request.slot or 0]))
+
+    def _requests(self) -> list[_Request]:
+        return [one for one in self._held if one is not None]
+
+    def _read_piece(self, request: _Request) -> None:
+        asked, start = request.asked, request.read
+        piece = np.asarray(asked.tokens[start : start + self.decoder.piece], np.int32)
+        token = self._read(request.slot, piece, start == 0, asked, 0)
+        request.read += len(piece)
+        if request.read == len(asked.tokens):
+            self._take(request, int(token))
+
+    def _read(self, slot: int | None, piece: np.ndarray, fresh: bool, asked: TextRequest, step: int) -> Any:
+        padded = np.pad(piece, (0, self.decoder.piece - len(piece)))
+        draw = Draw(np.uint32(asked.seed), np.int32(step), np.float32(asked.temperature), np.float32(asked.top_p))
+        sizes = np.int32(len(piece)), np.bool_(fresh)
+        self._caches, token = self._prefill(self._variables, self._caches, np.int32(slot or 0), padded, *sizes, draw)
+        return token
+
+    def _advance(self, requests: Sequence[_Request]) -> np.ndarray:
+        """Add the last token of each request that has one to its cache, and return the next one of each slot."""
+        tokens, steps = np.zeros(self.slots, np.int32), np.zeros(self.slots, np.int32)
+        used, seeds = np.zeros(self.slots, bool), np.zeros(self.slots, np.uint32)
+        heat, top_p = np.zeros(self.slots, np.float32), np.ones(self.slots, np.float32)
+        for one in requests:
+            slot = one.slot or 0
+            tokens[slot], steps[slot], used[slot], seeds[slot] = one.last, one.new, True, one.asked.seed
+            heat[slot], top_p[slot] = one.asked.temperature, one.asked.top_p
+        draw = Draw(seeds, steps, heat, top_p)
+        self._caches, found = self._step(self._variables, self._caches, tokens, used, draw)
+        return np.asarray(found)
+
+    def _take(self, request: _Request, token: int) -> None:
+        """Give a token to who asked, and end the request where it is complete."""
+        request.last, request.new = token, request.new + 1
+        if token == request.asked.stop:
+            self._leave(request)
+            return
+        request.give(token)
+        if request.new == request.asked.length:
+            self._leave(request)
+
+    def _leave(self, request: _Request, error: Exception | None = None) -> None:
+        request.give(END if error is None else error)
+        if request.slot is not None:
+            self._held[request.slot] = None
+            request.slot = None
+        self._pace = 0.9 * self._pace + 0.1 * (time.monotonic() - request.since)

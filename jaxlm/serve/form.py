@@ -1,0 +1,96 @@
+"""What a model of a service is asked for and with what: the kind of its inputs, their JSON, and its options."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxlm.errors import BadInput
+from jaxlm.export.artefact import from_wire
+from jaxlm.predict.answers import TokenizeQuestions
+from jaxlm.predict.continuations import TokenizeChats, TokenizePrompts
+from jaxlm.predict.images import ReadImages
+from jaxlm.predict.masks import TokenizeMasked
+from jaxlm.predict.predictor import Predictor
+from jaxlm.predict.recommendations import FindUsers
+from jaxlm.predict.sound.speech import ReadSpeech
+from jaxlm.predict.sound.voices import ReadTexts
+from jaxlm.predict.tables.rows import EncodeRows
+from jaxlm.predict.tags import TokenizeWords
+from jaxlm.predict.texts import TokenizeTexts
+from jaxlm.predict.vision.boxes import ReadScenes
+from jaxlm.predict.vision.pictures import ReadPrompts
+from jaxlm.predict.written import TokenizeSources
+
+KINDS: tuple[tuple[Any, str], ...] = (
+    (TokenizeChats, "chat"),
+    (TokenizePrompts, "prompt"),
+    ((TokenizeTexts, TokenizeMasked, TokenizeWords, TokenizeSources, ReadTexts, ReadPrompts), "text"),
+    (TokenizeQuestions, "question"),
+    ((ReadImages, ReadScenes), "image"),
+    (ReadSpeech, "audio"),
+    (EncodeRows, "row"),
+    (FindUsers, "user"),
+)
+NOT_OURS = {"skip_rows"}  # options of a command line, not of a request
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a model is asked.
+
+    Attributes:
+        kind: "text", "pair" (of texts), "prompt", "chat", "question", "image", "audio", "row" or "user".
+        options: names of what a request may choose, with their values where it does not.
+        columns: of a row.
+    """
+
+    kind: str
+    options: Mapping[str, Any]
+    columns: tuple[str, ...] = ()
+
+    @property
+    def binary(self) -> bool:
+        """Return whether an input is the bytes of a file."""
+        return self.kind in ("image", "audio")
+
+    def read(self, value: Any) -> Any:
+        """Return the raw input of its JSON.
+
+        Raises:
+            BadInput: bytes where none belong, or the name of a file, which a service never opens.
+        """
+        found = from_wire(value)
+        if self.binary and not isinstance(found, bytes):
+            raise BadInput(f'not {"an" if self.kind[0] in "ai" else "a"} {self.kind}: give {{"base64": "..."}}')
+        if isinstance(found, bytes) and not self.binary:
+            raise BadInput(f"base64 is for images and audio, and this model reads a {self.kind}: give it as JSON")
+        return found
+
+    def choose(self, predictor: Predictor, options: Mapping[str, Any]) -> Predictor:
+        """Return the predictor with the options of a request.
+
+        Raises:
+            BadInput: there is no such option, or the value cannot be.
+        """
+        if unknown := sorted(set(options) - set(self.options)):
+            raise BadInput(f"no option {unknown[0]!r}: there are {', '.join(self.options) or 'none'}")
+        return predictor.with_options(**options) if options else predictor
+
+
+def form_of(predictor: Predictor) -> Form:
+    """Return how a predictor is asked.
+
+    Raises:
+        BadInput: its preprocessing is a class of the experiment's own, which a service does not know.
+    """
+    pre, post = predictor.preprocess, predictor.postprocess
+    kind = next((name for kind, name in KINDS if isinstance(pre, kind)), None)
+    if kind is None:
+        raise BadInput(
+            f"{type(pre).__name__} is not of jaxlm, and a service does not know its inputs: derive one that is"
+        )
+    files = {name for half in (pre, post) for name in getattr(half, "files", ())} | NOT_OURS
+    options = {name: getattr(half, name) for half in (pre, post) for name in getattr(half, "options", ())}
+    columns = pre.schema.names if isinstance(pre, EncodeRows) else ()
+    kind = "pair" if getattr(pre, "pair", False) else kind
+    return Form(kind, {name: value for name, value in options.items() if name not in files}, columns)

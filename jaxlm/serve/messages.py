@@ -1,0 +1,80 @@
+"""The JSON of requests and answers, as the OpenAPI description has it."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class PredictRequest(BaseModel):
+    """Raw inputs for a model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    inputs: list[Any] = Field(
+        min_length=1,
+        max_length=1024,
+        description="A text; a list of two texts; an object of cells; {question, context}; {base64} of an image or a "
+        "recording; messages. GET /v1/models has an example for each model.",
+    )
+    model: str | None = Field(None, description="By its name; the only one where there is one.")
+    options: dict[str, Any] = Field({}, description="Of the model, such as top or temperature.")
+    skip_broken: bool = Field(False, description="Answer {error} for inputs that cannot be read, and the others.")
+
+
+class PredictAnswer(BaseModel):
+    """One answer an input, in order."""
+
+    id: str = Field(description="Of the request; feedback names it.")
+    model: str
+    digest: str = Field(description="SHA-256 of the model that answered.")
+    answers: list[dict[str, Any]]
+
+
+class Error(BaseModel):
+    """Why there is no answer."""
+
+    message: str
+    type: str
+
+
+class Refusal(BaseModel):
+    """An error."""
+
+    error: Error
+
+
+class ModelEntry(BaseModel):
+    """A model that is served."""
+
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str = "jaxlm"
+    digest: str
+    kind: str = Field(description="What an input is: text, pair, prompt, chat, question, image, audio, row or user.")
+    columns: list[str] = Field(description="Of a row.")
+    options: dict[str, Any] = Field(description="What a request may choose, with the values where it does not.")
+    example: Any = Field(description="An input that the model can read.")
+
+
+class ModelList(BaseModel):
+    """The models that are served."""
+
+    object: str = "list"
+    data: list[ModelEntry]
+
+
+class ReloadRequest(BaseModel):
+    """Which model to open again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(None, description="By its name; the only one where there is one.")
+
+
+class ReloadAnswer(BaseModel):
+    """What is served from now on."""
+
+    model: str
+    digest: str
+    before: str = Field(description="The digest of what was served.")

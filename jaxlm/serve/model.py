@@ -1,0 +1,170 @@
+"""One model of a service: opened, checked, compiled, and asked by coroutines."""
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxlm.errors import BadInput
+from jaxlm.export.artefact import TOLERANCE, is_artefact, open_artefact, to_wire
+from jaxlm.export.probes import probe_inputs
+from jaxlm.export.write import check_probes
+from jaxlm.hub.pretrained import leaves_by_path
+from jaxlm.predict.load import LoadedModel, load_run
+from jaxlm.predict.predictor import Answer, Predictor
+from jaxlm.serve.batching import Batcher
+from jaxlm.serve.form import Form, form_of
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How rows are put together, see `Batcher`.
+
+    Attributes:
+        largest: rows of a batch at most; None: those of the evaluation, at most 64.
+        fixed: whether answers never depend on who shares a batch.
+        wait: seconds.
+        room: rows that may wait.
+    """
+
+    largest: int | None = None
+    fixed: bool = False
+    wait: float = 0.0
+    room: int = 256
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that answers.
+
+    Attributes:
+        name: in requests.
+        path: where it came from.
+        digest: SHA-256 that stands for its weights and programs.
+        form: how it is asked.
+        example: an input that it can read, as JSON.
+        predictor: of the model.
+        batcher: of its rows.
+        pool: of threads for its host halves.
+        created: Unix time at which it was opened.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    form: Form
+    example: Any
+    predictor: Predictor
+    batcher: Batcher
+    pool: ThreadPoolExecutor
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    async def answer(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Answer | BadInput]:
+        """Answer the JSON of raw inputs, in order; what cannot be read has its error as the answer.
+
+        Raises:
+            BadInput: no such option.
+            Busy: too much is waiting.
+        """
+        predictor, loop = self.form.choose(self.predictor, options), asyncio.get_running_loop()
+        prepared = await loop.run_in_executor(self.pool, self._prepare, predictor, inputs)
+        rows = [row for one in prepared if not isinstance(one, BadInput) for row in one.rows]
+        futures = self.batcher.submit(rows)
+        try:
+            outputs = iter([await future for future in futures])
+        except asyncio.CancelledError:
+            for future in futures:
+                future.cancel()
+            raise
+        return await loop.run_in_executor(self.pool, self._finish, predictor, prepared, outputs)
+
+    def _prepare(self, predictor: Predictor, inputs: Sequence[Any]) -> list[Any]:
+        read = [self._read(value) for value in inputs]
+        prepared = predictor.preprocess([value for value in read if not isinstance(value, BadInput)])
+        return [value if isinstance(value, BadInput) else next(prepared) for value in read]
+
+    def _read(self, value: Any) -> Any:
+        try:
+            return self.form.read(value)
+        except BadInput as error:
+            return error
+
+    @staticmethod
+    def _finish(predictor: Predictor, prepared: Sequence[Any], outputs: Any) -> list[Answer | BadInput]:
+        answers: list[Answer | BadInput] = []
+        for one in prepared:
+            if isinstance(one, BadInput):
+                answers.append(one)
+                continue
+            mine = [next(outputs) for _ in one.rows]
+            try:
+                answers.append(predictor.postprocess(mine, one.context))
+            except BadInput as error:
+                answers.append(error)
+        return answers
+
+    def close(self) -> None:
+        """Answer what is waiting and end its threads."""
+        self.batcher.close()
+        self.pool.shutdown(wait=True)
+
+
+def open_model(
+    path: Path, batching: Batching, seen: Callable[[int, int], None], step: int | Literal["best"] | None = None
+) -> Served:
+    """Open a run or an artefact, ask it its probes, and compile what it will be asked for.
+
+    Args:
+        path: of its folder.
+        batching: how rows are put together.
+        seen: see `Batcher`.
+        step: the checkpoint of a run.
+
+    Raises:
+        BadInput: it cannot be read, is damaged, or does not give the answers that it was exported with.
+    """
+    if is_artefact(path):
+        artefact = open_artefact(path)
+        model, digest = artefact.load(), artefact.digest
+        inputs, answers = map(list, zip(*artefact.probes(), strict=True))
+        check_probes(model, inputs, answers, TOLERANCE)
+    else:
+        model = load_run(path, step)
+        digest, inputs = digest_of(model), probe_inputs(model.predictor, 1)
+        model(inputs)
+    batcher = Batcher(
+        model.predictor,
+        model.variables,
+        largest=batching.largest,
+        fixed=batching.fixed,
+        wait=batching.wait,
+        room=batching.room,
+        seen=seen,
+    )
+    batcher.start(model.predictor.examples)
+    form = form_of(model.predictor)
+    pool = ThreadPoolExecutor(4, thread_name_prefix=path.name)
+    return Served(name_of(path), path, digest, form, to_wire(inputs[0]), model.predictor, batcher, pool)
+
+
+def name_of(path: Path) -> str:
+    """Return the name of a model: that of its folder, or of the link that stands for it."""
+    return Path(os.path.abspath(path)).name
+
+
+def digest_of(model: LoadedModel) -> str:
+    """Return a SHA-256 over the weights of a model."""
+    found = hashlib.sha256()
+    for name, leaf in leaves_by_path(model.variables).items():
+        x = np.asarray(leaf)
+        found.update(json.dumps([name, str(x.dtype), x.shape]).encode())
+        found.update(x.tobytes())
+    return found.hexdigest()

@@ -1,0 +1,108 @@
+"""`jaxlm export`: write a run's model in a format that other programs read."""
+
+import argparse
+import ast
+import dataclasses
+import json
+from pathlib import Path
+
+from jaxlm.errors import BadInput
+from jaxlm.export.card import ModelFacts, facts_of_run
+from jaxlm.hub import pretrained
+from jaxlm.hub.transfer import unrolled
+from jaxlm.hub.whisper import companions
+from jaxlm.runs.checkpoint import CheckpointStep
+from jaxlm.runs.directory import TOKENIZER, RunDirectory
+from jaxlm.runs.files import whole_folder
+from jaxlm.runs.settings import Run
+from jaxlm.runs.weights import open_checkpoints, read_leaves, read_run
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
+
+
+def export(words: argparse.Namespace) -> int:
+    """Write a run's model, or its adapters alone, into a folder that other programs load."""
+    home, out = RunDirectory.existing(words.run), Path(words.out)
+    with whole_folder(out) as partial:
+        if words.to == "artefact":
+            told = _write_artefact(partial, home, words.step, words.probe)
+        elif words.probe:
+            raise BadInput(f"--probe is for an artefact, not for --to {words.to}: leave it out")
+        else:
+            told = {"hf": _write_model, "peft": _write_adapters}[words.to](partial, home, words.step)
+    print(f"{told} written to {out}")
+    return 0
+
+
+def _write_artefact(folder: Path, home: RunDirectory, step: CheckpointStep, probes: list[str]) -> str:
+    """Write what `jaxlm.load` opens without the experiment's code."""
+    from jaxlm.export.write import write_artefact
+    from jaxlm.predict.load import load_run
+    from jaxlm.train.main import keep_compiled_programs
+
+    keep_compiled_programs()
+    chosen = open_checkpoints(home, home.config().run if step == "best" else Run()).choose(step)
+    inputs = [read_probe(text) for text in probes] or None
+    write_artefact(folder, load_run(home.path, chosen), facts_of(home, chosen), inputs)
+    files = [*folder.iterdir()]
+    size = sum(file.stat().st_size for file in files)
+    return f"{len(files)} files of {size / 1e6:.1f} MB, whose answers are those of the run at update {chosen},"
+
+
+def facts_of(home: RunDirectory, step: int) -> ModelFacts:
+    """Return what a model card says of a run at a checkpoint."""
+    task = (ast.get_docstring(ast.parse(home.experiment.read_bytes())) or "").partition("\n")[0]
+    return facts_of_run(home, step, task)
+
+
+def read_probe(text: str) -> object:
+    """Return an input of the command line: the bytes of a file, JSON, or a text."""
+    path = Path(text).expanduser()
+    if len(text) < 4096 and path.is_file():
+        return path.read_bytes()
+    try:
+        return json.loads(text) if text[:1] in "{[" else text
+    except ValueError:
+        return text
+
+
+def _write_model(folder: Path, home: RunDirectory, step: CheckpointStep) -> str:
+    """Write the model as transformers loads it."""
+    from jaxlm.data import load_tokenizer
+    from jaxlm.data.tokenizers.files import library_files
+
+    config, leaves = home.config(), read_leaves(str(home.path), step)
+    model = config.model
+    model = getattr(model, "base", model)  # adapters are merged by now
+    if getattr(model, "scan", False):
+        model, leaves = model.clone(scan=False), unrolled(leaves)
+    kept = home.path / TOKENIZER
+    tokenizer = load_tokenizer(kept.read_text("utf-8")) if kept.is_file() else None
+    files = library_files(tokenizer) if tokenizer else {}
+    special = dataclasses.asdict(tokenizer.special) if tokenizer else {}
+    pretrained.save_pretrained(folder, model, leaves, special, home.class_names())
+    if TOKENIZER_CONFIG in files:
+        inputs = {"model_input_names": pretrained.family_of_model(model).model_inputs}
+        files[TOKENIZER_CONFIG] = json.dumps(json.loads(files[TOKENIZER_CONFIG]) | inputs, indent=2) + "\n"
+    if tokenizer and hasattr(model, "source_context"):
+        files |= companions(model, config.data.features, config.decode, tokenizer)
+    for name, text in files.items():
+        (folder / name).write_text(text, "utf-8")
+    if tokenizer and not files:
+        print("its tokenizer has no form that transformers knows, and is left out")
+    return f"{len(leaves)} arrays"
+
+
+def _write_adapters(folder: Path, home: RunDirectory, step: CheckpointStep) -> str:
+    """Write the adapters as PEFT loads them."""
+    from jaxlm.hub import peft
+
+    variables, model = read_run(home, step), home.config().model
+    if "base" not in variables:
+        raise BadInput(f"{home.path} has no adapters: its model is no Adapted(...); export it with --to hf")
+    leaves = pretrained.leaves_by_path({"params": variables["params"]})
+    base = model.base
+    if getattr(base, "scan", False):
+        base, leaves = base.clone(scan=False), unrolled(leaves)
+    peft.save_adapters(folder, base, model.lora, pretrained.tree_from_leaves(leaves)["params"])
+    return f"{len(leaves)} arrays of adapters"

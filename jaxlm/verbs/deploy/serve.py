@@ -1,0 +1,49 @@
+"""`jaxlm serve`: a service of runs and artefacts over HTTP."""
+
+import argparse
+import os
+from pathlib import Path
+
+from jaxlm.errors import BadInput
+
+TOKENS = "JAXLM_TOKENS"
+
+
+def serve(words: argparse.Namespace) -> int:
+    """Open models and serve them until SIGTERM or Ctrl-C.
+
+    Raises:
+        BadInput: the extra is not installed, a model cannot be opened, or everybody could ask it.
+    """
+    try:
+        from jaxlm.serve.app import Limits, make_app
+        from jaxlm.serve.server import LOOPBACK, serve_app
+    except ModuleNotFoundError as error:
+        raise BadInput(f"{error.name} is not installed: pip install 'jaxlm[serve]'") from None
+    from jaxlm.serve.limits import read_tokens
+    from jaxlm.serve.model import Batching
+    from jaxlm.train.main import keep_compiled_programs
+
+    for name, least in (("port", 0), ("queue", 1), ("max_body", 1), ("timeout", 0.001), ("wait_ms", 0)):
+        if getattr(words, name) < least:
+            raise BadInput(f"--{name.replace('_', '-')} is {getattr(words, name)}: it must be at least {least}")
+    if words.batch is not None and words.batch < 1:
+        raise BadInput(f"--batch is {words.batch}: it must be at least 1")
+    if words.batch is not None and words.batch_invariant:
+        raise BadInput("--batch-invariant takes the batch of the evaluation: leave --batch out")
+    tokens = read_tokens(words.tokens, os.environ.get(TOKENS))
+    if words.host not in LOOPBACK and not tokens and not words.open:
+        raise BadInput(
+            f"--host {words.host} lets other machines ask, and no token is set: give --tokens FILE or {TOKENS}, or add "
+            "--open to let everybody"
+        )
+    keep_compiled_programs()
+    batching = Batching(words.batch, words.batch_invariant, words.wait_ms / 1000, words.queue)
+    app = make_app(
+        [Path(path) for path in words.models],
+        batching=batching,
+        limits=Limits(words.max_body, words.timeout),
+        tokens=tokens,
+    )
+    serve_app(app, words.host, words.port)
+    return 0

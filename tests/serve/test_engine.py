@@ -1,0 +1,121 @@
+"""Continuous batching: a request's tokens are its own, whoever shares the slots, whenever it came, whoever left."""
+
+import asyncio
+import random
+
+import jax
+import numpy as np
+import pytest
+
+from jaxlm.decode.generate import generate
+from jaxlm.decode.slots import ModelSlots
+from jaxlm.errors import BadInput
+from jaxlm.models.gpt import GPT
+from jaxlm.serve.batching import Busy
+from jaxlm.serve.engine import Engine, TextRequest
+
+MODEL = GPT(vocab=50, depth=2, width=16, heads=2, context=48, norm="rms", positions="rotary", activation="swiglu")
+
+
+@pytest.fixture(scope="module")
+def variables():
+    found = MODEL.init(jax.random.key(1), np.zeros((1, 4), np.int32))
+    return jax.tree.map(lambda x: 3 * x, found)  # logits that are not all alike
+
+
+@pytest.fixture
+def engine(variables):
+    found = Engine(ModelSlots(MODEL, piece=8), variables, slots=3, room=40)
+    found.start()
+    yield found
+    found.close()
+
+
+def requests(count):
+    rng = random.Random(0)
+    for number in range(count):
+        size, length = rng.randint(1, 30), rng.randint(1, 18)
+        tokens = [rng.randrange(50) for _ in range(size)]
+        yield TextRequest(tokens, length, temperature=rng.choice([0.0, 1.0]), top_p=rng.choice([1.0, 0.8]), seed=number)
+
+
+async def written(engine, asked, delay=0.0):
+    await asyncio.sleep(delay)
+    return [token async for token in engine.write(asked)]
+
+
+def test_tokens_are_those_of_a_request_alone_whoever_else_is_there(engine):
+    asked = list(requests(12))
+
+    async def together():
+        return await asyncio.gather(*(written(engine, one, 0.003 * n) for n, one in enumerate(asked)))
+
+    async def one_by_one():
+        return [await written(engine, one) for one in reversed(asked)]
+
+    found = asyncio.run(together())
+    assert found == asyncio.run(one_by_one())[::-1]
+    assert [len(tokens) for tokens in found] == [one.length for one in asked]
+
+
+def test_greedy_tokens_are_those_of_generate(engine, variables):
+    for asked in requests(6):
+        found = asyncio.run(written(engine, asked._replace(temperature=0.0)))
+        (expected,) = generate(
+            MODEL, variables, [asked.tokens], jax.random.key(0), length=asked.length, temperature=0.0
+        )
+        assert found == expected
+
+
+def test_a_text_ends_at_its_stop(engine):
+    asked = TextRequest([1, 2, 3], 20, temperature=1.0, seed=5)
+    whole = asyncio.run(written(engine, asked))
+    stop = whole[7]
+    assert asyncio.run(written(engine, asked._replace(stop=stop))) == whole[: whole.index(stop)]
+
+
+def test_streams_that_are_dropped_leave_no_slot_and_no_request(engine):
+    async def drop(number):
+        stream = engine.write(TextRequest([number % 50], 30))
+        async for _ in stream:
+            break
+        await stream.aclose()
+
+    async def all_of_them():
+        for start in range(0, 60, 20):
+            await asyncio.gather(*(drop(number) for number in range(start, start + 20)))
+        for _ in range(200):
+            if not engine.used:
+                break
+            await asyncio.sleep(0.01)
+        assert (engine.used, engine.waiting) == (0, 0)
+
+    asyncio.run(all_of_them())
+    assert len(asyncio.run(written(engine, TextRequest([1], 5)))) == 5
+
+
+def test_what_does_not_fit_is_refused(engine):
+    with pytest.raises(BadInput, match="exceed the context of 48"):
+        asyncio.run(written(engine, TextRequest([1] * 40, 9)))
+
+    async def crowd():
+        return await asyncio.gather(*(written(engine, TextRequest([1], 40)) for _ in range(60)), return_exceptions=True)
+
+    found = asyncio.run(crowd())
+    assert sum(isinstance(one, Busy) for one in found) >= 60 - 3 - 40
+    assert all(len(one) == 40 for one in found if not isinstance(one, Busy))
+
+
+def test_an_error_of_the_device_reaches_those_under_way_and_no_one_else(engine, monkeypatch):
+    step, failed = engine._step, []
+
+    def once(*args):
+        if not failed:
+            failed.append(True)
+            raise RuntimeError("lost")
+        return step(*args)
+
+    monkeypatch.setattr(engine, "_step", once)
+    with pytest.raises(RuntimeError, match="lost"):
+        asyncio.run(written(engine, TextRequest([1], 5)))
+    assert len(asyncio.run(written(engine, TextRequest([1], 5)))) == 5
