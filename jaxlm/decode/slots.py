@@ -67,11 +67,16 @@ class ModelSlots:
 
     Attributes:
         model: has `apply` and `init_cache`.
-        piece: tokens of a prompt that are read at a time, C.
+        most: tokens of a prompt that are read at a time, where the context has as many.
     """
 
     model: Decoder
-    piece: int = PIECE
+    most: int = PIECE
+
+    @property
+    def piece(self) -> int:
+        """Return the tokens of a piece, C."""
+        return min(self.most, self.context)
 
     @property
     def context(self) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from jax import export
 
 from jaxlm.errors import BadInput, one_line
-from jaxlm.export.programs import Program, apply_of
+from jaxlm.export.programs import ExportedSlots, Program, apply_of
 from jaxlm.hub.pretrained import tree_from_leaves
 from jaxlm.hub.tensors import FILE as WEIGHTS
 from jaxlm.hub.tensors import Tensors
@@ -71,7 +71,8 @@ class Artefact:
         manifest = self.manifest
         try:
             check_jax(manifest["oldest_jax"], jax.__version__, self.path)
-            programs = [(program, self._deserialise(program)) for program in map(to_program, manifest["programs"])]
+            programs = [(one, self._deserialise(one.file)) for one in map(to_program, manifest["programs"])]
+            decoder = self._decoder(manifest.get("decoder"))
             shapes = {name: ((manifest["batch"], *x["shape"]), x["dtype"]) for name, x in manifest["example"].items()}
             batch = {name: np.zeros(*one) for name, one in shapes.items()}
             halves = [read_half(manifest[half], self.path) for half in ("preprocess", "postprocess")]
@@ -86,16 +87,22 @@ class Artefact:
         if not any(here in program.platforms for program, _ in programs):
             known = ", ".join(sorted({name for program, _ in programs for name in program.platforms})) or "none"
             raise BadInput(f"{self.path} has programs for {known}, and this machine is {here}: export it there")
-        return LoadedModel(Predictor(halves[0], apply_of(programs), halves[1], (batch,)), variables)
+        return LoadedModel(Predictor(halves[0], apply_of(programs), halves[1], (batch,), decoder=decoder), variables)
 
-    def _deserialise(self, program: Program) -> export.Exported:
-        if program.file not in self.manifest["files"]:
-            raise BadInput(f"{self.path / MANIFEST} names {program.file}, which it has no digest of: export again")
+    def _decoder(self, found: Mapping[str, int] | None) -> ExportedSlots | None:
+        if found is None:
+            return None
+        programs = {name: self._deserialise(f"{name}.stablehlo") for name in ("prefill", "step")}
+        return ExportedSlots(found["context"], found["piece"], programs)
+
+    def _deserialise(self, file: str) -> export.Exported:
+        if file not in self.manifest["files"]:
+            raise BadInput(f"{self.path / MANIFEST} names {file}, which it has no digest of: export again")
         try:
-            return export.deserialize(bytearray((self.path / program.file).read_bytes()))
+            return export.deserialize(bytearray((self.path / file).read_bytes()))
         except Exception as error:  # jax has no class for what it cannot read
             raise BadInput(
-                f"{self.path / program.file} cannot be read by jax {jax.__version__} ({one_line(error)}): it was "
+                f"{self.path / file} cannot be read by jax {jax.__version__} ({one_line(error)}): it was "
                 f"written by jax {self.manifest['jax']}, install that or export again"
             ) from None
 

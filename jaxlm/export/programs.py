@@ -10,6 +10,7 @@ import numpy as np
 from jax import export
 
 from jaxlm.data.protocol import Batch
+from jaxlm.decode.slots import Draw, SlotDecoder
 from jaxlm.errors import BadInput, one_line
 from jaxlm.predict.predictor import Predictor
 
@@ -125,3 +126,60 @@ def apply_of(programs: Sequence[tuple[Program, export.Exported]]) -> Callable[[A
         return jax.tree.map(lambda x: x[:rows], exported.call(variables, filled))
 
     return apply
+
+
+@dataclass(frozen=True)
+class ExportedSlots:
+    """Decodes several texts at a time with two programs, see `jaxlm.decode.slots.SlotDecoder`.
+
+    Attributes:
+        context: the longest sequence.
+        piece: tokens of a prompt that are read at a time.
+        programs: "prefill" and "step".
+    """
+
+    context: int
+    piece: int
+    programs: Mapping[str, export.Exported]
+
+    def init(self, variables: Any, count: int) -> Any:
+        """Return the empty caches of a number of slots."""
+        del variables
+        program = self.programs["step"]
+        (_, slots, *_), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
+        return tuple(jax.numpy.zeros((count, *leaf.shape[1:]), leaf.dtype) for leaf in slots)
+
+    def prefill(self, variables: Any, slots: Any, *rest: Any) -> tuple[Any, jax.Array]:
+        """Read a piece of a prompt into a slot, see `ModelSlots.prefill`."""
+        return self.programs["prefill"].call(variables, slots, *rest[:-1], tuple(rest[-1]))
+
+    def step(self, variables: Any, slots: Any, *rest: Any) -> tuple[Any, jax.Array]:
+        """Add a token to every slot that is in use, see `ModelSlots.step`."""
+        return self.programs["step"].call(variables, slots, *rest[:-1], tuple(rest[-1]))
+
+
+def export_slots(decoder: SlotDecoder, variables: Any) -> dict[str, bytes]:
+    """Lower what decodes several texts at a time, for any number of slots: "prefill" and "step"."""
+    spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
+    (count,) = export.symbolic_shape("s")
+    slots = jax.eval_shape(lambda v: decoder.init(v, count), spec)
+    leaves, form = jax.tree.flatten(slots)
+
+    def flat(function: Callable[..., tuple[Any, Any]]) -> Any:
+        def call(variables: Any, leaves: Any, *rest: Any) -> tuple[Any, Any]:
+            after, token = function(variables, jax.tree.unflatten(form, leaves), *rest[:-1], Draw(*rest[-1]))
+            return tuple(jax.tree.leaves(after)), token
+
+        return jax.jit(call)
+
+    def draw(*shape: Any) -> tuple[jax.ShapeDtypeStruct, ...]:
+        dtypes = (np.uint32, np.int32, np.float32, np.float32)
+        return tuple(jax.ShapeDtypeStruct(shape, dtype) for dtype in dtypes)
+
+    whole, truth, many = jax.ShapeDtypeStruct((), np.int32), jax.ShapeDtypeStruct((), np.bool_), (count,)
+    piece = jax.ShapeDtypeStruct((decoder.piece,), np.int32)
+    tokens, used = jax.ShapeDtypeStruct(many, np.int32), jax.ShapeDtypeStruct(many, np.bool_)
+    lower = {"platforms": PLATFORMS}
+    prefill = export.export(flat(decoder.prefill), **lower)(spec, tuple(leaves), whole, piece, whole, truth, draw())
+    step = export.export(flat(decoder.step), **lower)(spec, tuple(leaves), tokens, used, draw(count))
+    return {"prefill": bytes(prefill.serialize()), "step": bytes(step.serialize())}

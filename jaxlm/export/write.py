@@ -24,7 +24,7 @@ from jaxlm.export.artefact import (
 )
 from jaxlm.export.card import ModelFacts, card
 from jaxlm.export.probes import probe_inputs
-from jaxlm.export.programs import export_programs
+from jaxlm.export.programs import export_programs, export_slots
 from jaxlm.hub.pretrained import leaves_by_path
 from jaxlm.hub.tensors import FILE as WEIGHTS
 from jaxlm.hub.tensors import save_file
@@ -64,6 +64,11 @@ def write_artefact(
             say(f"{program.file} takes {program.batch} rows at a time alone ({reason})")
         elif reason:
             say(f"{program.file} runs on {', '.join(program.platforms)} alone ({reason})")
+    decoder = None
+    if predictor.decoder is not None:
+        decoder = {"context": predictor.decoder.context, "piece": predictor.decoder.piece}
+        for name, code in export_slots(predictor.decoder, model.variables).items():
+            (folder / f"{name}.stablehlo").write_bytes(code)
     leaves = {name: np.asarray(leaf) for name, leaf in leaves_by_path(model.variables).items()}
     save_file(folder / WEIGHTS, leaves)
     kept = [{"input": to_wire(one), "answer": answer} for one, answer in zip(probes, answers, strict=True)]
@@ -80,6 +85,7 @@ def write_artefact(
         "step": facts.step,
         **halves,
         "programs": programs,
+        "decoder": decoder,
         "batch": predictor.batch,
         "example": {name: {"shape": x.shape[1:], "dtype": str(x.dtype)} for name, x in largest.items()},
         "dtypes": {name: str(leaf.dtype) for name, leaf in leaves.items()},

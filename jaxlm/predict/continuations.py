@@ -10,6 +10,7 @@ import numpy as np
 from jaxlm.data.text.conversation import Line, Message, TemplateName, encode, end_of_turn, read_messages
 from jaxlm.data.tokenizers.specs import AnyTokenizer, load_tokenizer
 from jaxlm.decode.generate import NO_STOP, Decoder, check_sampling, continue_rows, power_of_two
+from jaxlm.decode.slots import ModelSlots
 from jaxlm.decode.text import new_text, prompt_tokens
 from jaxlm.errors import BadInput
 from jaxlm.predict.predictor import Answer, Example, Predictor, Prepared, zeros
@@ -198,4 +199,5 @@ def language_writer(model: Decoder, preprocess: TokenizePrompts, end: tuple[int,
     example = zeros(preprocess.row([0], 0), BATCH)
     limits = ("p >= 2", f"p <= {model.context}", f"t <= {2 * model.context}")
     decode = DecodeTokens(preprocess.tokenizer, end)
-    return Predictor(preprocess, apply, decode, (example,), {"tokens": "p", "new": "t"}, limits)
+    shapes = {"tokens": "p", "new": "t"}
+    return Predictor(preprocess, apply, decode, (example,), shapes, limits, ModelSlots(model))

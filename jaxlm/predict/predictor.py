@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxlm.data.protocol import Batch
 from jaxlm.decode.generate import power_of_two
+from jaxlm.decode.slots import SlotDecoder
 from jaxlm.errors import BadInput
 from jaxlm.runs.serialise import misfit
 from jaxlm.steps import LossFn
@@ -50,6 +51,7 @@ class Predictor:
         shapes: of arrays with an axis of any length, the shape of a row as `jax.export.symbolic_shape` reads it, such
             as {"tokens": "p"}; the other arrays have the sizes of an example.
         limits: of these lengths, such as "p >= 2".
+        decoder: of a model that continues texts, what decodes several of them at a time; None: it does not.
     """
 
     preprocess: Callable[[Iterable[Any]], Iterator[Prepared | BadInput]]
@@ -58,6 +60,7 @@ class Predictor:
     examples: tuple[Batch, ...]
     shapes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     limits: tuple[str, ...] = ()
+    decoder: SlotDecoder | None = None
 
     @property
     def batch(self) -> int:

@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from jaxlm.errors import BadInput, join_reasons, one_line
+from jaxlm.serve import openai
 from jaxlm.serve.batching import Busy
 from jaxlm.serve.counters import Counters, Observe
 from jaxlm.serve.limits import LimitBody, RequireToken
@@ -113,7 +114,11 @@ def _routes(shelf: Shelf, limits: Limits, counters: Counters) -> FastAPI:
     async def metrics() -> Response:
         """Return counters for Prometheus."""
         for served in shelf.models():
-            counters.waiting.labels(served.name).set(served.batcher.waiting)
+            waiting = served.batcher.waiting
+            if served.engine is not None:
+                waiting += served.engine.waiting
+                counters.slots.labels(served.name).set(served.engine.used)
+            counters.waiting.labels(served.name).set(waiting)
         return Response(counters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/v1/models", tags=["models"])
@@ -148,6 +153,7 @@ def _routes(shelf: Shelf, limits: Limits, counters: Counters) -> FastAPI:
         """Serve again what was served before the last reload."""
         return await _swap(shelf, counters, asked, shelf.rollback)
 
+    app.include_router(openai.router(shelf, limits.seconds))
     _pages(app)
     _errors(app)
     return app
@@ -208,7 +214,8 @@ def _errors(app: FastAPI) -> None:
     """Turn errors into answers of one form."""
 
     def told(status: int, text: str, kind: str, headers: dict[str, str] | None = None) -> JSONResponse:
-        return JSONResponse({"error": {"message": text, "type": kind}}, status, headers)
+        error = {"message": text, "type": kind, "param": None, "code": None}
+        return JSONResponse({"error": error}, status, headers)
 
     @app.exception_handler(BadInput)
     async def bad(request: Request, error: BadInput) -> JSONResponse:

@@ -25,6 +25,7 @@ class Counters:
         self.padding = Counter("jaxlm_padding_rows", "Rows of zeros that filled batches up", ["model"], registry=own)
         self.answers = Counter("jaxlm_answers", "Answers by model and label", ["model", "label"], registry=own)
         self.waiting = Gauge("jaxlm_waiting_rows", "Rows that wait", ["model"], registry=own)
+        self.slots = Gauge("jaxlm_slots_used", "Texts that are being written", ["model"], registry=own)
         self.model = Gauge("jaxlm_model", "1 for a model that is served", ["model", "digest"], registry=own)
 
     def batch(self, model: str) -> Callable[[int, int], None]:

@@ -108,6 +108,14 @@ class Engine:
         """Return the number of slots in use."""
         return len(self._requests())
 
+    def check(self, asked: TextRequest) -> None:
+        """Raise BadInput where prompt and new tokens exceed the context."""
+        if len(asked.tokens) + asked.length > self.decoder.context:
+            raise BadInput(
+                f"{len(asked.tokens)} tokens and {asked.length} new ones exceed the context of {self.decoder.context}: "
+                "shorten the prompt, or ask for fewer"
+            )
+
     async def write(self, asked: TextRequest) -> AsyncIterator[int]:
         """Yield the new tokens of a request as they come; its slot is free again when the caller leaves.
 
@@ -115,11 +123,7 @@ class Engine:
             BadInput: prompt and new tokens exceed the context.
             Busy: too many wait.
         """
-        if len(asked.tokens) + asked.length > self.decoder.context:
-            raise BadInput(
-                f"{len(asked.tokens)} tokens and {asked.length} new ones exceed the context of {self.decoder.context}: "
-                "shorten the prompt, or ask for fewer"
-            )
+        self.check(asked)
         request = _Request(asked, asyncio.get_running_loop(), asyncio.Queue(), time.monotonic())
         with self._changed:
             if not self._open or len(self._waiting) >= self.room:

@@ -132,7 +132,7 @@ def request_id(scope: Scope) -> str:
 
 async def refuse(send: Send, status: int, text: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
     """Send an error as JSON."""
-    body = json.dumps({"error": {"message": text, "type": "refused"}}).encode()
+    body = json.dumps({"error": {"message": text, "type": "refused", "param": None, "code": None}}).encode()
     plain = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*plain, *headers]})
     await send({"type": "http.response.body", "body": body})

@@ -35,6 +35,8 @@ class Error(BaseModel):
 
     message: str
     type: str
+    param: str | None = None
+    code: str | None = None
 
 
 class Refusal(BaseModel):

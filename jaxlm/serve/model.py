@@ -21,6 +21,7 @@ from jaxlm.hub.pretrained import leaves_by_path
 from jaxlm.predict.load import LoadedModel, load_run
 from jaxlm.predict.predictor import Answer, Predictor
 from jaxlm.serve.batching import Batcher
+from jaxlm.serve.engine import Engine
 from jaxlm.serve.form import Form, form_of
 
 
@@ -33,12 +34,14 @@ class Batching:
         fixed: whether answers never depend on who shares a batch.
         wait: seconds.
         room: rows that may wait.
+        slots: texts that are written together.
     """
 
     largest: int | None = None
     fixed: bool = False
     wait: float = 0.0
     room: int = 256
+    slots: int = 16
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Served:
         example: an input that it can read, as JSON.
         predictor: of the model.
         batcher: of its rows.
+        engine: of a model that writes texts; None: it does not.
         pool: of threads for its host halves.
         created: Unix time at which it was opened.
     """
@@ -64,6 +68,7 @@ class Served:
     example: Any
     predictor: Predictor
     batcher: Batcher
+    engine: Engine | None
     pool: ThreadPoolExecutor
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -114,6 +119,8 @@ class Served:
     def close(self) -> None:
         """Answer what is waiting and end its threads."""
         self.batcher.close()
+        if self.engine is not None:
+            self.engine.close()
         self.pool.shutdown(wait=True)
 
 
@@ -150,9 +157,12 @@ def open_model(
         seen=seen,
     )
     batcher.start(model.predictor.examples)
-    form = form_of(model.predictor)
+    form, engine = form_of(model.predictor), None
+    if model.predictor.decoder is not None:
+        engine = Engine(model.predictor.decoder, model.variables, slots=batching.slots, room=batching.room)
+        engine.start()
     pool = ThreadPoolExecutor(4, thread_name_prefix=path.name)
-    return Served(name_of(path), path, digest, form, to_wire(inputs[0]), model.predictor, batcher, pool)
+    return Served(name_of(path), path, digest, form, to_wire(inputs[0]), model.predictor, batcher, engine, pool)
 
 
 def name_of(path: Path) -> str:

@@ -235,6 +235,7 @@ def add_deploy(verbs: Any) -> None:
     serve.add_argument(
         "--wait-ms", type=float, default=0.0, metavar="MS", help="wait for others while the device is free (default 0)"
     )
+    serve.add_argument("--slots", type=int, default=16, help="texts that are written together (default 16)")
     serve.add_argument("--queue", type=int, default=256, metavar="ROWS", help="that may wait (default 256)")
     serve.add_argument("--max-body", type=int, default=16_000_000, metavar="BYTES", help="of a request (default 16 MB)")
     serve.add_argument("--timeout", type=float, default=60.0, metavar="S", help="of a request (default 60)")

@@ -25,7 +25,7 @@ def variables():
 
 @pytest.fixture
 def engine(variables):
-    found = Engine(ModelSlots(MODEL, piece=8), variables, slots=3, room=40)
+    found = Engine(ModelSlots(MODEL, most=8), variables, slots=3, room=40)
     found.start()
     yield found
     found.close()

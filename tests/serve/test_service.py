@@ -92,7 +92,7 @@ def test_what_cannot_be_used_is_refused_and_said(client, body, status, told):
     found, _, content = client.ask("POST", "/v1/predict", body)
     assert (found, told in str(content)) == (status, True), content
     if status != 200:
-        assert content["error"].keys() == {"message", "type"}
+        assert content["error"].keys() == {"message", "type", "param", "code"}
 
 
 def test_inputs_that_cannot_be_read_are_named_or_skipped(client):

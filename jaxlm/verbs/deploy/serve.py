@@ -24,7 +24,7 @@ def serve(words: argparse.Namespace) -> int:
     from jaxlm.serve.model import Batching
     from jaxlm.train.main import keep_compiled_programs
 
-    for name, least in (("port", 0), ("queue", 1), ("max_body", 1), ("timeout", 0.001), ("wait_ms", 0)):
+    for name, least in (("port", 0), ("queue", 1), ("slots", 1), ("max_body", 1), ("timeout", 0.001), ("wait_ms", 0)):
         if getattr(words, name) < least:
             raise BadInput(f"--{name.replace('_', '-')} is {getattr(words, name)}: it must be at least {least}")
     if words.batch is not None and words.batch < 1:
@@ -38,7 +38,7 @@ def serve(words: argparse.Namespace) -> int:
             "--open to let everybody"
         )
     keep_compiled_programs()
-    batching = Batching(words.batch, words.batch_invariant, words.wait_ms / 1000, words.queue)
+    batching = Batching(words.batch, words.batch_invariant, words.wait_ms / 1000, words.queue, words.slots)
     app = make_app(
         [Path(path) for path in words.models],
         batching=batching,
