@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     _predict(choices)
     options.add_hub(choices)
     options.add_deploy(choices)
+    options.add_feedback(choices)
     options.add_crossval(choices)
     _ablate(choices)
     _tune(choices)

@@ -161,7 +161,7 @@ class ExportedSlots:
 def export_slots(decoder: SlotDecoder, variables: Any) -> dict[str, bytes]:
     """Lower what decodes several texts at a time, for any number of slots: "prefill" and "step"."""
     spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
-    (count,) = export.symbolic_shape("s")
+    count: Any = export.symbolic_shape("s")[0]
     slots = jax.eval_shape(lambda v: decoder.init(v, count), spec)
     leaves, form = jax.tree.flatten(slots)
 
@@ -179,7 +179,8 @@ def export_slots(decoder: SlotDecoder, variables: Any) -> dict[str, bytes]:
     whole, truth, many = jax.ShapeDtypeStruct((), np.int32), jax.ShapeDtypeStruct((), np.bool_), (count,)
     piece = jax.ShapeDtypeStruct((decoder.piece,), np.int32)
     tokens, used = jax.ShapeDtypeStruct(many, np.int32), jax.ShapeDtypeStruct(many, np.bool_)
-    lower = {"platforms": PLATFORMS}
-    prefill = export.export(flat(decoder.prefill), **lower)(spec, tuple(leaves), whole, piece, whole, truth, draw())
-    step = export.export(flat(decoder.step), **lower)(spec, tuple(leaves), tokens, used, draw(count))
+    prefill = export.export(flat(decoder.prefill), platforms=PLATFORMS)(
+        spec, tuple(leaves), whole, piece, whole, truth, draw()
+    )
+    step = export.export(flat(decoder.step), platforms=PLATFORMS)(spec, tuple(leaves), tokens, used, draw(count))
     return {"prefill": bytes(prefill.serialize()), "step": bytes(step.serialize())}

@@ -18,10 +18,11 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from jaxlm.errors import BadInput, join_reasons, one_line
-from jaxlm.serve import openai
+from jaxlm.serve import listen, openai
 from jaxlm.serve.batching import Busy
 from jaxlm.serve.counters import Counters, Observe
 from jaxlm.serve.limits import LimitBody, RequireToken
+from jaxlm.serve.listen import Keeper
 from jaxlm.serve.messages import (
     ModelEntry,
     ModelList,
@@ -33,6 +34,7 @@ from jaxlm.serve.messages import (
 )
 from jaxlm.serve.model import Batching, Served, name_of, open_model
 from jaxlm.serve.shelf import NoModel, Shelf
+from jaxlm.serve.store import Store
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
@@ -70,6 +72,8 @@ def make_app(
     batching: Batching | None = None,
     limits: Limits | None = None,
     tokens: Sequence[str] = (),
+    store: Store | None = None,
+    keep: bool = False,
     log: TextIO | None = sys.stderr,
 ) -> Any:
     """Open models and return the ASGI application that serves them.
@@ -79,6 +83,8 @@ def make_app(
         batching: how rows are put together.
         limits: of a request.
         tokens: one of which every request but GET /livez must have; none: all may ask.
+        store: where feedback is kept; None: nowhere.
+        keep: whether inputs and answers are kept there, too.
         log: where a line about each request goes; None: nowhere.
 
     Raises:
@@ -90,11 +96,11 @@ def make_app(
         shelf.add(path)
     for served in shelf.models():
         counters.model.labels(served.name, served.digest).set(1)
-    app = _routes(shelf, limits, counters)
+    app = _routes(shelf, limits, counters, store, Keeper(store if keep else None))
     return Observe(RequireToken(LimitBody(app, limits.body), tokens), counters, log)
 
 
-def _routes(shelf: Shelf, limits: Limits, counters: Counters) -> FastAPI:
+def _routes(shelf: Shelf, limits: Limits, counters: Counters, store: Store | None, keeper: Keeper) -> FastAPI:
     app = FastAPI(title="jaxlm", version="1", responses=ERRORS, description="Models of jaxlm over HTTP.")
     app.state.shelf = shelf
 
@@ -141,6 +147,7 @@ def _routes(shelf: Shelf, limits: Limits, counters: Counters) -> FastAPI:
             if not asked.skip_broken and (told := _broken(found)):
                 raise BadInput(told)
             answers = [{"error": str(one)} if isinstance(one, BadInput) else without_nan(one) for one in found]
+            keeper.keep(request.state.id, served, asked.inputs, answers)
             return PredictAnswer(id=request.state.id, model=served.name, digest=served.digest, answers=answers)
 
     @app.post("/admin/reload", tags=["service"])
@@ -154,6 +161,7 @@ def _routes(shelf: Shelf, limits: Limits, counters: Counters) -> FastAPI:
         return await _swap(shelf, counters, asked, shelf.rollback)
 
     app.include_router(openai.router(shelf, limits.seconds))
+    app.include_router(listen.router(shelf, store))
     _pages(app)
     _errors(app)
     return app

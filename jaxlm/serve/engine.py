@@ -5,7 +5,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -116,7 +116,7 @@ class Engine:
                 "shorten the prompt, or ask for fewer"
             )
 
-    async def write(self, asked: TextRequest) -> AsyncIterator[int]:
+    async def write(self, asked: TextRequest) -> AsyncGenerator[int, None]:
         """Yield the new tokens of a request as they come; its slot is free again when the caller leaves.
 
         Raises:

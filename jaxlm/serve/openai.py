@@ -7,84 +7,31 @@ supported is refused, and never ignored.
 import asyncio
 import contextlib
 import json
-import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
 
-from jaxlm.data.tokenizers.specs import AnyTokenizer
-from jaxlm.decode.generate import check_sampling
 from jaxlm.decode.text import prompt_tokens
 from jaxlm.errors import BadInput
-from jaxlm.predict.continuations import TokenizeChats
-from jaxlm.serve.engine import TextRequest
+from jaxlm.predict.continuations import DecodeTokens
+from jaxlm.serve.engine import Engine
 from jaxlm.serve.model import Served
+from jaxlm.serve.openai_requests import (
+    MOST,
+    ChatRequest,
+    Choice,
+    CompletionRequest,
+    Sampling,
+    chat_tokens,
+    check_fields,
+    choices_of,
+    tokenizer_of,
+)
 from jaxlm.serve.shelf import Shelf
 from jaxlm.serve.stream import TextStream
-
-NEUTRAL: dict[str, tuple[Any, ...]] = {  # values of fields that would change the answer with which they do not
-    "frequency_penalty": (None, 0),
-    "presence_penalty": (None, 0),
-    "logit_bias": (None, {}),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
-    "best_of": (None, 1),
-    "suffix": (None, ""),
-    "echo": (None, False),
-    "tools": (None, []),
-    "response_format": (None, {"type": "text"}),
-}
-HARMLESS = {"user", "store", "metadata", "service_tier", "parallel_tool_calls", "tool_choice", "safety_identifier"}
-MOST = 16  # choices of one request
-SEED = 2**32
-
-
-class Sampling(BaseModel):
-    """What completions and chats share."""
-
-    model_config = ConfigDict(extra="allow")
-
-    model: str
-    temperature: float | None = Field(1.0, ge=0, le=100, description="0 takes the likeliest token.")
-    top_p: float | None = Field(1.0, gt=0, le=1)
-    n: int | None = Field(1, ge=1, le=MOST)
-    seed: int | None = Field(None, ge=0, lt=SEED, description="Equal seeds give equal texts; choice i has seed + i.")
-    stop: str | list[str] | None = Field(None, description="Up to 4 texts that end the answer.")
-    stream: bool | None = False
-    stream_options: dict[str, Any] | None = None
-
-
-class CompletionRequest(Sampling):
-    """A text to be continued."""
-
-    prompt: str | list[str] = Field("", description="One text, or several.")
-    max_tokens: int | None = Field(16, ge=1)
-
-
-class ChatRequest(Sampling):
-    """A conversation to be answered."""
-
-    messages: list[dict[str, Any]] = Field(min_length=1)
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
-
-
-class Choice(NamedTuple):
-    """One text of an answer.
-
-    Attributes:
-        tokens: of its prompt.
-        asked: what to write.
-        stops: texts that end it.
-    """
-
-    tokens: list[int]
-    asked: TextRequest
-    stops: tuple[str, ...]
 
 
 def router(shelf: Shelf, seconds: float) -> APIRouter:
@@ -99,28 +46,28 @@ def router(shelf: Shelf, seconds: float) -> APIRouter:
     @routes.post("/completions", response_model=None)
     async def completions(asked: CompletionRequest, request: Request) -> Response:
         """Continue a text."""
-        _check(asked)
+        check_fields(asked)
         texts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
         if not 1 <= len(texts) <= MOST:
             raise BadInput(f"{len(texts)} prompts: give 1 to {MOST}")
 
         def choices(served: Served) -> list[Choice]:
             prompts = [prompt_tokens(tokenizer_of(served), text) for text in texts]
-            return [one for tokens in prompts for one in _choices(asked, tokens, asked.max_tokens or 16)]
+            return [one for tokens in prompts for one in choices_of(asked, tokens, asked.max_tokens or 16)]
 
         return await _answer(shelf, asked, request, choices, seconds, COMPLETION)
 
     @routes.post("/chat/completions", response_model=None)
     async def chat(asked: ChatRequest, request: Request) -> Response:
         """Answer a conversation."""
-        _check(asked)
+        check_fields(asked)
 
         def choices(served: Served) -> list[Choice]:
             tokens = chat_tokens(served, asked.messages)
             room = _engine(served).decoder.context - len(tokens)
             if room < 1:
                 raise BadInput(f"the conversation has {len(tokens)} tokens, and the context {room + len(tokens)}")
-            return _choices(asked, tokens, asked.max_completion_tokens or asked.max_tokens or room)
+            return choices_of(asked, tokens, asked.max_completion_tokens or asked.max_tokens or room)
 
         return await _answer(shelf, asked, request, choices, seconds, CHAT)
 
@@ -209,7 +156,9 @@ class Piece(NamedTuple):
 
 async def _written(served: Served, choice: Choice) -> AsyncIterator[Piece]:
     """Yield the pieces of one text."""
-    stream = TextStream(tokenizer_of(served), choice.tokens, served.predictor.postprocess.end, choice.stops)
+    decode = served.predictor.postprocess
+    end = decode.end if isinstance(decode, DecodeTokens) else ()
+    stream = TextStream(tokenizer_of(served), choice.tokens, end, choice.stops)
     count, tokens = 0, _engine(served).write(choice.asked)
     async with contextlib.aclosing(tokens):
         async for token in tokens:
@@ -228,7 +177,7 @@ async def _whole(served: Served, choice: Choice) -> tuple[str, str | None, int]:
     return "".join(piece.text for piece in pieces), pieces[-1].reason, pieces[-1].tokens
 
 
-async def _merged(sources: list[AsyncIterator[Piece]]) -> AsyncIterator[tuple[int, Piece]]:
+async def _merged(sources: list[AsyncIterator[Piece]]) -> AsyncGenerator[tuple[int, Piece], None]:
     """Yield the pieces of several texts as they come, with the number of their text."""
     queue: asyncio.Queue = asyncio.Queue()
 
@@ -256,7 +205,7 @@ async def _merged(sources: list[AsyncIterator[Piece]]) -> AsyncIterator[tuple[in
 
 async def _events(
     first: tuple[int, Piece],
-    rest: AsyncIterator[tuple[int, Piece]],
+    rest: AsyncGenerator[tuple[int, Piece], None],
     head: dict[str, Any],
     shape: AnswerShape,
     asked: Sampling,
@@ -289,54 +238,7 @@ async def _events(
         yield "data: [DONE]\n\n"
 
 
-def _check(asked: Sampling) -> None:
-    """Raise BadInput for fields that are not known, or that would change the answer and are not supported."""
-    for name, value in (asked.model_extra or {}).items():
-        if name in HARMLESS or (name in NEUTRAL and any(value == one for one in NEUTRAL[name])):
-            continue
-        raise BadInput(f"{name[:60]} is not supported with this value: leave it out")
-    stops = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
-    if len(stops) > 4 or not all(stops):
-        raise BadInput("stop is up to 4 texts that are not empty")
-
-
-def _choices(asked: Sampling, tokens: list[int], length: int) -> list[Choice]:
-    if not tokens:
-        raise BadInput("an empty prompt, and no token that begins a text: give some text")
-    heat, top_p = 1.0 if asked.temperature is None else asked.temperature, asked.top_p or 1.0
-    check_sampling(length, heat, None, top_p)
-    seed = secrets.randbelow(SEED) if asked.seed is None else asked.seed
-    stops = (asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ())
-    seeds = [(seed + number) % SEED for number in range(asked.n or 1)]
-    return [Choice(tokens, TextRequest(tokens, length, heat, top_p, one), stops) for one in seeds]
-
-
-def tokenizer_of(served: Served) -> AnyTokenizer:
-    """Return the tokenizer of a model that writes texts."""
-    return served.predictor.preprocess.tokenizer  # type: ignore[attr-defined]
-
-
-def chat_tokens(served: Served, messages: list[dict[str, Any]]) -> list[int]:
-    """Return the tokens of a conversation up to where its answer begins.
-
-    Raises:
-        BadInput: the model is not one of conversations, or a message has another shape.
-    """
-    preprocess = served.predictor.preprocess
-    if not isinstance(preprocess, TokenizeChats):
-        raise BadInput(f"{served.name} was not trained on conversations: continue texts with /v1/completions")
-    plain = []
-    for number, message in enumerate(messages):
-        content = message.get("content")
-        if isinstance(content, list):
-            if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in content):
-                raise BadInput(f"message {number} has a part that is no text, which this model does not read")
-            content = "".join(part["text"] for part in content)
-        plain.append({"role": message.get("role"), "content": content})
-    return preprocess.tokens({"messages": plain})
-
-
-def _engine(served: Served) -> Any:
+def _engine(served: Served) -> Engine:
     if served.engine is None:
         raise BadInput(f"{served.name} writes no texts: ask it with /v1/predict")
     return served.engine

@@ -21,6 +21,7 @@ VERBS = {
     "export": "deploy.export:export",
     "compress": "deploy.compress:compress",
     "serve": "deploy.serve:serve",
+    "feedback": "deploy.feedback:feedback",
     "ablate": "ablate:run_ablate",
     "crossval": "crossval:crossval",
     "tune": "tune:tune",

@@ -237,8 +237,24 @@ def add_deploy(verbs: Any) -> None:
     )
     serve.add_argument("--slots", type=int, default=16, help="texts that are written together (default 16)")
     serve.add_argument("--queue", type=int, default=256, metavar="ROWS", help="that may wait (default 256)")
+    serve.add_argument(
+        "--feedback",
+        default=None,
+        metavar="DB",
+        help="keep feedback in this file (SQLite), or postgresql://USER@HOST/NAME",
+    )
+    serve.add_argument("--keep-predictions", action="store_true", help="keep inputs and answers there, too")
+    serve.add_argument("--keep-days", type=float, default=30.0, metavar="D", help="of predictions (default 30)")
     serve.add_argument("--max-body", type=int, default=16_000_000, metavar="BYTES", help="of a request (default 16 MB)")
     serve.add_argument("--timeout", type=float, default=60.0, metavar="S", help="of a request (default 60)")
+
+
+def add_feedback(verbs: Any) -> None:
+    """`feedback`."""
+    feedback = verbs.add_parser("feedback", help="make a training set of the feedback that a service kept")
+    feedback.add_argument("db", metavar="DB", help="its file, or postgresql://USER@HOST/NAME")
+    feedback.add_argument("--to", required=True, metavar="DIR", help="a new folder for the data set")
+    feedback.add_argument("--model", default=None, metavar="NAME", help="of one model (default: all)")
 
 
 def add_trace(verbs: Any) -> None:

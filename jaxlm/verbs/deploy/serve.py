@@ -18,6 +18,7 @@ def serve(words: argparse.Namespace) -> int:
     try:
         from jaxlm.serve.app import Limits, make_app
         from jaxlm.serve.server import LOOPBACK, serve_app
+        from jaxlm.serve.store import Store
     except ModuleNotFoundError as error:
         raise BadInput(f"{error.name} is not installed: pip install 'jaxlm[serve]'") from None
     from jaxlm.serve.limits import read_tokens
@@ -37,6 +38,9 @@ def serve(words: argparse.Namespace) -> int:
             f"--host {words.host} lets other machines ask, and no token is set: give --tokens FILE or {TOKENS}, or add "
             "--open to let everybody"
         )
+    if words.feedback is None and words.keep_predictions:
+        raise BadInput("--keep-predictions needs a place to keep them: give --feedback FILE")
+    store = None if words.feedback is None else Store(words.feedback, words.keep_days)
     keep_compiled_programs()
     batching = Batching(words.batch, words.batch_invariant, words.wait_ms / 1000, words.queue, words.slots)
     app = make_app(
@@ -44,6 +48,12 @@ def serve(words: argparse.Namespace) -> int:
         batching=batching,
         limits=Limits(words.max_body, words.timeout),
         tokens=tokens,
+        store=store,
+        keep=words.keep_predictions,
     )
-    serve_app(app, words.host, words.port)
+    try:
+        serve_app(app, words.host, words.port)
+    finally:
+        if store is not None:
+            store.close()
     return 0
