@@ -1,6 +1,8 @@
 """Every command and Python block of README.md and docs runs, or is at least read option by option."""
 
+import asyncio
 import importlib.util
+import itertools
 import os
 import re
 import shutil
@@ -8,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import chdir
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +21,7 @@ import pytest
 import tiny_whisper
 from documents import DOCUMENTS, LINK, SPAN, Block, Command, blocks, check, commands, known_options
 from jaxlm import cli
+from jaxlm.serve.store import FEEDBACK, Store
 from jaxlm.train.config import load_config, override
 from shrunk_tables import houses
 from test_configs import NEEDS_TFDS, words_of
@@ -106,6 +110,10 @@ RULES = {  # by a regular expression for the whole command; the first that match
     r"jaxlm import LLAMA .*": run("--data.path LICENSE --data.batch 8", {"LLAMA": "llama"}),
     r"jaxlm export runs/llama .*": run("", {"runs/llama": "imported", "NEW": "new"}),
     r"jaxlm export RUN --to peft NEW": run("", {"RUN": "lora", "NEW": "new"}, slow=True),
+    r"jaxlm (export|compress) RUN NEW.*": run("", {"RUN": "digits", "NEW": "new"}),
+    r"jaxlm predict ARTEFACT .*": run("", {"ARTEFACT": "artefact", "FILE...": "image"}),
+    r"jaxlm serve ARTEFACT .*": run("--port 0", {"ARTEFACT": "artefact", "FEEDBACK.db": "told"}),
+    r"jaxlm feedback FEEDBACK.db .*": run("", {"FEEDBACK.db": "told", "NEW": "new"}),
     r"jaxlm lm-eval .*": read(),  # a download: tests/test_harness.py has tasks of its own
 }
 MENTIONED = read()  # a command in a sentence or a table, such as that of a result
@@ -124,13 +132,14 @@ class Places:
     """What the placeholders of the documents stand for: each is made when it is first asked for."""
 
     def __init__(self, home: Path):
-        self.home = home
+        self.home, self.numbers = home, itertools.count()
         for name in ("experiments", "configs", "scripts", "README.md", "LICENSE"):
             (home / name).symlink_to(ROOT / name)
 
     def path(self, name: str, config: str) -> str:
         """Return the path of what is called so, for a command with this config."""
-        path = self.home / "places" / (f"{name}-{config}" if name == "theirs" else name)
+        number = next(self.numbers) if name == "new" else config  # what a command makes is another one each time
+        path = self.home / "places" / (f"{name}-{number}" if name in ("theirs", "new") else name)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             getattr(self, name)(path, config)
@@ -206,6 +215,15 @@ class Places:
         words = ("--config", "whisper_folder", "--experiment", "speech_to_text", "--directory", str(path))
         tiny = ("--data.batch", "1", "--data.eval-batch", "1", "--decode.length", "8")
         assert jaxlm("import", self.path("whisper", ""), *words, *tiny) == 0
+
+    def artefact(self, path: Path, config: str = "") -> None:
+        assert jaxlm("export", self.path("digits", ""), str(path)) == 0
+
+    def told(self, path: Path, config: str) -> None:
+        store = Store(str(path))
+        row = {"request": "r", "place": 0, "time": 0.0, "model": "m", "digest": "d", "kind": "text"}
+        asyncio.run(store.add(FEEDBACK, [row | {"input": '"good"', "label": "1", "correction": None, "rating": None}]))
+        store.close()
 
     def ablation(self, path: Path, config: str) -> None:
         words = ("image_classification", "cnn_digits", *TINY_DIGITS.split(), "--seeds", "2", "--directory", str(path))
@@ -296,7 +314,25 @@ def test_a_command_runs(command, places):
     words = [places.path(rule.names[word], config) if word in rule.names else word for word in words]
     if words[0] == "python":
         words = ["jaxlm", "train", *words[1:]]
+    if words[1] == "serve":
+        serve_and_stop(*words[1:], *added)
+        return
     assert jaxlm(*words[1:], *added) == rule.code
+
+
+def serve_and_stop(*words: str) -> None:
+    """Start a service in a process of its own, ask it whether it lives, and end it as a system does."""
+    command = [sys.executable, "-m", "jaxlm", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
+        try:
+            assert service.stdout is not None
+            address = re.fullmatch(r"listening on (\S+)", service.stdout.readline().strip())
+            assert address
+            with urllib.request.urlopen(f"{address[1]}/livez") as answer:
+                assert answer.read() == b"ok"
+        finally:
+            service.terminate()
+        assert service.wait() == 0
 
 
 @pytest.mark.parametrize(
