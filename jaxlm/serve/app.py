@@ -200,6 +200,7 @@ def _entry(served: Served) -> ModelEntry:
         columns=list(form.columns),
         options=without_nan(dict(form.options)),
         example=served.example,
+        context=None if served.engine is None else served.engine.decoder.context,
     )
 
 

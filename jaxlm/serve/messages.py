@@ -57,6 +57,7 @@ class ModelEntry(BaseModel):
     columns: list[str] = Field(description="Of a row.")
     options: dict[str, Any] = Field(description="What a request may choose, with the values where it does not.")
     example: Any = Field(description="An input that the model can read.")
+    context: int | None = Field(description="The longest text in tokens, of a model that writes texts.")
 
 
 class ModelList(BaseModel):

@@ -111,6 +111,10 @@ function fileInput(place, kind) {
     given = { base64: await toBase64(blob) };
     shown.src = URL.createObjectURL(blob);
     shown.hidden = false;
+    if (kind === "image") {
+      await shown.decode().catch(() => {});
+      shown.classList.toggle("small", shown.naturalWidth > 0 && shown.naturalWidth < 64);
+    }
   };
   chosen.onchange = () => chosen.files.length && take(chosen.files[0]);
   drop.ondragover = (event) => { event.preventDefault(); drop.classList.add("over"); };
@@ -280,6 +284,58 @@ async function shown(answer, asked) {
   return [make("pre", JSON.stringify(answer, null, 1))];
 }
 
+async function write(one, input) {
+  const chosen = { ...one.options, ...options() };
+  const asked = {
+    model: one.id,
+    stream: true,
+    temperature: chosen.temperature,
+    top_p: chosen.top_p,
+    seed: chosen.seed,
+    max_tokens: chosen.length ?? Math.min(100, Math.max(1, Math.floor(one.context / 2))),
+    ...(one.kind === "chat" ? { messages: [{ role: "user", content: input }] } : { prompt: input }),
+  };
+  const response = await fetch(one.kind === "chat" ? "v1/chat/completions" : "v1/completions", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(asked),
+  });
+  if (!response.ok) throw new Error((await response.json()).error.message);
+  const text = make("p", "", { className: "text" });
+  $("answer").replaceChildren(text);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  let id = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
+    for (const line of events.map((event) => event.replace(/^data: /, "")).filter((line) => line !== "[DONE]")) {
+      const found = JSON.parse(line);
+      if (found.error) throw new Error(found.error.message);
+      id = found.id;
+      text.append(found.choices[0].delta?.content ?? found.choices[0].text ?? "");
+    }
+  }
+  if (!text.textContent) text.textContent = "(nothing)";
+  return id;
+}
+
+async function predict(one, input) {
+  const response = await fetch("v1/predict", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ model: one.id, inputs: [input], options: options() }),
+  });
+  const found = await response.json();
+  if (!response.ok) throw new Error(found.error.message);
+  $("answer").replaceChildren(...(await shown(found.answers[0], input)));
+  $("raw").hidden = false;
+  $("json").textContent = JSON.stringify(found.answers[0], null, 1).slice(0, 20000);
+  return found.id;
+}
+
 async function ask(event) {
   event.preventDefault();
   const one = model();
@@ -287,20 +343,12 @@ async function ask(event) {
   if (input === null) { say("choose a file first", true); return; }
   $("send").disabled = true;
   $("answer").replaceChildren();
+  $("raw").hidden = true;
   say("asking ...");
   const began = performance.now();
   try {
-    const response = await fetch("v1/predict", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ model: one.id, inputs: [input], options: options() }),
-    });
-    const found = await response.json();
-    if (!response.ok) throw new Error(found.error.message);
-    say(`${Math.round(performance.now() - began)} ms, request ${found.id}`);
-    $("answer").replaceChildren(...(await shown(found.answers[0], input)));
-    $("raw").hidden = false;
-    $("json").textContent = JSON.stringify(found.answers[0], null, 1).slice(0, 20000);
+    const id = await (one.context === null ? predict : write)(one, input);
+    say(`${Math.round(performance.now() - began)} ms, request ${id}`);
   } catch (error) {
     say(error.message, true);
   } finally {
