@@ -4,7 +4,7 @@
     python scripts/bench_generate.py LLAMA --rounds 7 --length 100
 
 LLAMA is a folder of a small Llama in Hugging Face's layout. Greedy texts of one length, from prompts of 8 random
-tokens. All ways alternate in one process on one machine, each as often; medians are printed, and the texts are compared.
+tokens. All ways alternate in one process on one machine, each as often; medians are printed, and texts are compared.
 transformers is left out where it is not installed.
 """
 

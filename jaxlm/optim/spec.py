@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from jaxlm.optim.groups import (
     require_pattern,
     without,
 )
+from jaxlm.optim.prune import Prune
 from jaxlm.optim.schedules import SCHEDULES, ScheduleName, cooldown_steps, fraction_of_peak
 
 SETTABLE = ("peak_lr", "weight_decay")  # hyperparameters of `opt_state` that may be changed there
@@ -55,6 +56,7 @@ class Spec:
         clip_norm: the largest global norm of the gradient; 0 or None is off.
         groups: parameter groups; each parameter must match exactly one.
         freeze: regular expression for the paths of parameters that are not trained and need no state.
+        prune: weights that become zero, or stay zero.
     """
 
     peak_lr: float = 1e-3
@@ -68,6 +70,7 @@ class Spec:
     clip_norm: float | None = None
     groups: tuple[Group, ...] = TRANSFORMER_GROUPS
     freeze: str = ""
+    prune: Prune = field(default_factory=Prune)
 
     def direction(self) -> optax.GradientTransformation:
         """Return the transformation from gradients to the direction to descend, without a learning rate."""
@@ -107,8 +110,10 @@ class Spec:
         def update(updates: Params, state: OptState, params: Params | None = None, **extra: Any) -> Any:
             if params is None:
                 raise ValueError("this optimizer needs the parameters: tx.update(gradients, opt_state, params)")
+            count = state.count
             found, state = inner.update(trained(updates), at_count(state), trained(params), **extra)
-            return (fill(found, params) if self.freeze else found), state
+            found = fill(found, params) if self.freeze else found
+            return self.prune(found, params, count), state
 
         return optax.GradientTransformationExtraArgs(init, update)
 
@@ -141,6 +146,7 @@ class Spec:
             value = getattr(self, name, 0.0)
             require(0 <= value < 1, f"{name} is {value}: it must be at least 0 and below 1")
         require_pattern(self.freeze, "freeze")
+        self.prune.validate(steps)
         for group in self.groups:
             group.validate()
 

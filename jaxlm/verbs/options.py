@@ -17,6 +17,14 @@ def step(text: str) -> int | str:
     return text if text == "best" else int(text)
 
 
+def pattern(text: str) -> tuple[int, int]:
+    """Parse the value of --nm, as 2:4."""
+    keep, colon, group = text.partition(":")
+    if not colon or not keep.isdecimal() or not group.isdecimal() or not 0 < int(keep) < int(group):
+        raise argparse.ArgumentTypeError(f"{text!r}: give N:M with N below M, as 2:4")
+    return int(keep), int(group)
+
+
 def add_first(verbs: Any) -> None:
     """Add the verbs that a first hour needs."""
     listed = verbs.add_parser("list", help="list the experiments and configs, or the runs in a folder")
@@ -211,11 +219,17 @@ def add_deploy(verbs: Any) -> None:
 
     compress = verbs.add_parser("compress", help="make a smaller model of a run, and measure both on the same data")
     compress.add_argument("run", metavar="RUN", help=RUN)
-    compress.add_argument("out", metavar="DIR", help="a new folder for the artefact of the smaller model")
+    compress.add_argument("out", metavar="DIR", help="a new folder: an artefact, or with --prune and --nm a run")
     how = compress.add_mutually_exclusive_group(required=True)
     for bits in (8, 4):
         text = f"weights in {bits} bits with scales; computation stays in float32"
         how.add_argument(f"--int{bits}", dest="bits", action="store_const", const=bits, help=text)
+    how.add_argument(
+        "--prune", type=float, default=None, metavar="SHARE", help="set the smallest of each kernel to zero"
+    )
+    how.add_argument(
+        "--nm", type=pattern, default=None, metavar="N:M", help="keep the N largest of each M neighbours, as 2:4"
+    )
     compress.add_argument("--step", type=step, default=None, help=STEP)
 
     serve = verbs.add_parser("serve", help="answer over HTTP with runs and artefacts, and show a page to try them")

@@ -3,7 +3,11 @@
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
+from tabulate import tabulate
+
+from jaxlm.errors import BadInput
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.files import whole_folder
 from jaxlm.runs.settings import Run
@@ -11,7 +15,45 @@ from jaxlm.runs.weights import open_checkpoints
 
 
 def compress(words: argparse.Namespace) -> int:
-    """Write an artefact of a run with weights in 8 or 4 bits, and print what that saves and costs."""
+    """Write a smaller model of a run, and print what that saves and costs: an artefact, or a run where it is pruned."""
+    return _quantise(words) if words.bits else _prune(words)
+
+
+def _prune(words: argparse.Namespace) -> int:
+    """Write a run with pruned weights, which keeps its zeros when it is trained on."""
+    from jaxlm.compress.prune import prune_groups, prune_share, zeros_of
+    from jaxlm.compress.pruned_run import prune_run
+    from jaxlm.train.main import keep_compiled_programs
+
+    if words.prune is not None and not 0 < words.prune < 1:
+        raise BadInput(f"--prune is {words.prune}: it is a share between 0 and 1")
+    keep_compiled_programs()
+    home, step = _chosen(words)
+    counts = []
+
+    def change(params: Any) -> Any:
+        found = prune_share(params, words.prune) if words.nm is None else prune_groups(params, *words.nm)
+        counts.append(zeros_of(found))
+        return found
+
+    numbers = prune_run(home, step, Path(words.out), change)
+    (zeros, size), (before, after) = counts[0], numbers.values()
+    print(f"{zeros:,} of {size:,} weights of kernels are zero ({zeros / size:.1%})")
+    rows = [(name, f"{before[name]:.6g}", f"{after[name]:.6g}") for name in after]
+    print(tabulate(rows, ["metric", "before", "after"], disable_numparse=True))
+    later = max(home.config().run.steps, step) * 6 // 5
+    print(f"run: {words.out}; to train what is left: jaxlm fork {words.out} NEW --run.steps {later}")
+    return 0
+
+
+def _chosen(words: argparse.Namespace) -> tuple[RunDirectory, int]:
+    home = RunDirectory.existing(words.run)
+    run = home.config().run if words.step == "best" else Run()
+    return home, open_checkpoints(home, run).choose(words.step)
+
+
+def _quantise(words: argparse.Namespace) -> int:
+    """Write an artefact with weights in 8 or 4 bits."""
     from jaxlm.compress.measure import comparison, measure_models, scores_of
     from jaxlm.compress.weights import quantise_model
     from jaxlm.export.probes import probe_inputs
@@ -23,8 +65,7 @@ def compress(words: argparse.Namespace) -> int:
     from jaxlm.verbs.deploy.export import facts_of
 
     keep_compiled_programs()
-    home = RunDirectory.existing(words.run)
-    step = open_checkpoints(home, home.config().run if words.step == "best" else Run()).choose(words.step)
+    home, step = _chosen(words)
     with whole_folder(Path(words.out)) as partial:
         whole, recorder = load_run(home.path, step), Recorder.existing(home.path)
         small, name = quantise_model(whole, words.bits), f"int{words.bits}"
