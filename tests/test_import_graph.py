@@ -77,6 +77,8 @@ HOMES = {
     "matplotlib": {"ablate", "predict"},
     "jinja2": {"ablate"},
     "fastapi": {"serve"},
+    "jax2onnx": {"export"},
+    "onnxruntime": {"export"},
     "uvicorn": {"serve"},
     "prometheus_client": {"serve"},
     "pydantic": {"serve"},

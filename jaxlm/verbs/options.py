@@ -202,10 +202,11 @@ def add_deploy(verbs: Any) -> None:
     export.add_argument("out", metavar="DIR", help="a new folder")
     export.add_argument(
         "--to",
-        choices=("artefact", "hf", "peft"),
+        choices=("artefact", "hf", "onnx", "peft"),
         default="artefact",
         help="artefact (default): programs, weights and tokenizer, which jaxlm.load and predict open without the "
-        "experiment's code; hf: as transformers loads it, in safetensors; peft: the adapters alone, as PEFT loads them",
+        "experiment's code; hf: as transformers loads it, in safetensors; onnx: what the model computes, with probes; "
+        "peft: the adapters alone, as PEFT loads them",
     )
     export.add_argument(
         "--probe",

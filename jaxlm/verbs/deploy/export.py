@@ -29,7 +29,9 @@ def export(words: argparse.Namespace) -> int:
         elif words.probe:
             raise BadInput(f"--probe is for an artefact, not for --to {words.to}: leave it out")
         else:
-            told = {"hf": _write_model, "peft": _write_adapters}[words.to](partial, home, words.step)
+            told = {"hf": _write_model, "onnx": _write_onnx, "peft": _write_adapters}[words.to](
+                partial, home, words.step
+            )
     print(f"{told} written to {out}")
     return 0
 
@@ -47,6 +49,15 @@ def _write_artefact(folder: Path, home: RunDirectory, step: CheckpointStep, prob
     files = [*folder.iterdir()]
     size = sum(file.stat().st_size for file in files)
     return f"{len(files)} files of {size / 1e6:.1f} MB, whose answers are those of the run at update {chosen},"
+
+
+def _write_onnx(folder: Path, home: RunDirectory, step: CheckpointStep) -> str:
+    """Write what the model computes as ONNX, compared with onnxruntime."""
+    from jaxlm.export.onnx import write_onnx
+    from jaxlm.predict.load import load_run
+
+    error = write_onnx(folder, load_run(home.path, step))
+    return f"model.onnx, whose outputs on the probes differ by {error:.1g},"
 
 
 def facts_of(home: RunDirectory, step: int) -> ModelFacts:
