@@ -10,6 +10,7 @@ from jaxlm.errors import BadInput, is_out_of_memory, one_line
 from jaxlm.interrupt import run_process
 from jaxlm.runs.settings import check_seed
 from jaxlm.verbs import options
+from jaxlm.verbs.deploy import options as deploy
 
 
 def run() -> None:
@@ -64,8 +65,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_harness(choices)
     _predict(choices)
     options.add_hub(choices)
-    options.add_deploy(choices)
-    options.add_feedback(choices)
+    deploy.add_deploy(choices)
+    deploy.add_feedback(choices)
     options.add_crossval(choices)
     _ablate(choices)
     _tune(choices)

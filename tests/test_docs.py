@@ -21,7 +21,7 @@ import pytest
 import tiny_whisper
 from documents import DOCUMENTS, LINK, SPAN, Block, Command, blocks, check, commands, known_options
 from jaxlm import cli
-from jaxlm.serve.store import FEEDBACK, Store
+from jaxlm.serve.feedback.store import FEEDBACK, Store
 from jaxlm.train.config import load_config, override
 from shrunk_tables import houses
 from test_configs import NEEDS_TFDS, words_of

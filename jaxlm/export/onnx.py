@@ -72,13 +72,13 @@ def write_onnx(folder: Path, model: LoadedModel) -> float:
     batch = _prepared(model, given, rows)
     expected = jax.device_get(jax.jit(model.predictor.apply)(model.variables, batch))
     found = dict(zip(outputs, session.run(outputs, {name: batch[name] for name in names}), strict=True))
-    error = max(_difference(found[name], expected[name]) for name in outputs)
-    if not error <= TOLERANCE:
-        raise BadInput(f"onnxruntime's outputs differ by {error:.2g} from those of JAX: export an artefact")
+    worst = max(_difference(found[name], expected[name]) for name in outputs)
+    if not worst <= TOLERANCE:
+        raise BadInput(f"onnxruntime's outputs differ by {worst:.2g} from those of JAX: export an artefact")
     halves = {name: half_as_data(getattr(model.predictor, name)) for name in ("preprocess", "postprocess")}
     content = {**halves, "rows": rows, "probes": [to_wire(one) for one in given]}
     (folder / HALVES).write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    return error
+    return worst
 
 
 def _prepared(model: LoadedModel, inputs: list[Any], rows: int) -> Batch:

@@ -18,11 +18,11 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from jaxlm.errors import BadInput, join_reasons, one_line
-from jaxlm.serve import listen, openai
 from jaxlm.serve.batching import Busy
 from jaxlm.serve.counters import Counters, Observe
+from jaxlm.serve.feedback.routes import Keeper, feedback_routes
+from jaxlm.serve.feedback.store import Store
 from jaxlm.serve.limits import LimitBody, RequireToken
-from jaxlm.serve.listen import Keeper
 from jaxlm.serve.messages import (
     ModelEntry,
     ModelList,
@@ -33,8 +33,8 @@ from jaxlm.serve.messages import (
     ReloadRequest,
 )
 from jaxlm.serve.model import Batching, Served, name_of, open_model
+from jaxlm.serve.openai.routes import openai_routes
 from jaxlm.serve.shelf import NoModel, Shelf
-from jaxlm.serve.store import Store
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
@@ -160,8 +160,8 @@ def _routes(shelf: Shelf, limits: Limits, counters: Counters, store: Store | Non
         """Serve again what was served before the last reload."""
         return await _swap(shelf, counters, asked, shelf.rollback)
 
-    app.include_router(openai.router(shelf, limits.seconds))
-    app.include_router(listen.router(shelf, store))
+    app.include_router(openai_routes(shelf, limits.seconds))
+    app.include_router(feedback_routes(shelf, store))
     _pages(app)
     _errors(app)
     return app

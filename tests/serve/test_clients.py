@@ -9,7 +9,7 @@ import pytest
 
 from jaxlm.export.card import ModelFacts
 from jaxlm.export.write import write_artefact
-from jaxlm.serve.store import Store
+from jaxlm.serve.feedback.store import Store
 from serve.served import service
 from serve.test_openai import chat_model
 from small_models import image_classifier, text_model

@@ -11,8 +11,8 @@ import pytest
 from jaxlm.errors import BadInput
 from jaxlm.export.card import ModelFacts
 from jaxlm.export.write import write_artefact
-from jaxlm.serve.dataset import write_dataset
-from jaxlm.serve.store import FEEDBACK, PREDICTIONS, Store, Told, hide, to_url
+from jaxlm.serve.feedback.dataset import write_dataset
+from jaxlm.serve.feedback.store import FEEDBACK, PREDICTIONS, Store, Told, hide, to_url
 from serve.served import service
 from serve.test_service import png
 from small_models import image_classifier, images

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from jaxlm.data.tokenizers.specs import ByteTokenizer, Words
 from jaxlm.predict.continuations import DecodeTokens, Prompt
-from jaxlm.serve.stream import TextStream
+from jaxlm.serve.openai.stream import TextStream
 
 BYTES = ByteTokenizer()
 

@@ -29,9 +29,8 @@ def export(words: argparse.Namespace) -> int:
         elif words.probe:
             raise BadInput(f"--probe is for an artefact, not for --to {words.to}: leave it out")
         else:
-            told = {"hf": _write_model, "onnx": _write_onnx, "peft": _write_adapters}[words.to](
-                partial, home, words.step
-            )
+            write = {"hf": _write_model, "onnx": _write_onnx, "peft": _write_adapters}[words.to]
+            told = write(partial, home, words.step)
     print(f"{told} written to {out}")
     return 0
 

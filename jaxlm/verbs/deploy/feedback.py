@@ -10,8 +10,8 @@ from jaxlm.runs.files import whole_folder
 def feedback(words: argparse.Namespace) -> int:
     """Write the last feedback to each input as a data set, and say how many examples of which label it has."""
     try:
-        from jaxlm.serve.dataset import write_dataset
-        from jaxlm.serve.store import Store
+        from jaxlm.serve.feedback.dataset import write_dataset
+        from jaxlm.serve.feedback.store import Store
     except ModuleNotFoundError as error:
         raise BadInput(f"{error.name} is not installed: pip install 'jaxlm[serve]'") from None
 

@@ -17,8 +17,8 @@ def serve(words: argparse.Namespace) -> int:
     """
     try:
         from jaxlm.serve.app import Limits, make_app
+        from jaxlm.serve.feedback.store import Store
         from jaxlm.serve.server import LOOPBACK, serve_app
-        from jaxlm.serve.store import Store
     except ModuleNotFoundError as error:
         raise BadInput(f"{error.name} is not installed: pip install 'jaxlm[serve]'") from None
     from jaxlm.serve.limits import read_tokens

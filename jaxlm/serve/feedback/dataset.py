@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxlm.errors import BadInput
 from jaxlm.export.artefact import from_wire
-from jaxlm.serve.store import Told
+from jaxlm.serve.feedback.store import Told
 
 
 def write_dataset(folder: Path, told: Iterable[Told]) -> Counter[str]:

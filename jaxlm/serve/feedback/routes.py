@@ -11,13 +11,13 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 
 from jaxlm.errors import BadInput, one_line
+from jaxlm.serve.feedback.store import FEEDBACK, PREDICTIONS, Store
 from jaxlm.serve.messages import FeedbackAnswer, FeedbackRequest
 from jaxlm.serve.model import Served
 from jaxlm.serve.shelf import Shelf
-from jaxlm.serve.store import FEEDBACK, PREDICTIONS, Store
 
 
-def router(shelf: Shelf, store: Store | None) -> APIRouter:
+def feedback_routes(shelf: Shelf, store: Store | None) -> APIRouter:
     """Return the routes of feedback; without a store they say that there is none."""
     routes = APIRouter(prefix="/v1", tags=["feedback"])
 

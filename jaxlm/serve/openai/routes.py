@@ -19,22 +19,22 @@ from jaxlm.errors import BadInput
 from jaxlm.predict.continuations import DecodeTokens
 from jaxlm.serve.engine import Engine
 from jaxlm.serve.model import Served
-from jaxlm.serve.openai_requests import (
+from jaxlm.serve.openai.requests import (
     MOST,
     ChatRequest,
-    Choice,
     CompletionRequest,
     Sampling,
+    TextChoice,
     chat_tokens,
     check_fields,
     choices_of,
     tokenizer_of,
 )
+from jaxlm.serve.openai.stream import TextStream
 from jaxlm.serve.shelf import Shelf
-from jaxlm.serve.stream import TextStream
 
 
-def router(shelf: Shelf, seconds: float) -> APIRouter:
+def openai_routes(shelf: Shelf, seconds: float) -> APIRouter:
     """Return the routes of completions and chats.
 
     Args:
@@ -51,7 +51,7 @@ def router(shelf: Shelf, seconds: float) -> APIRouter:
         if not 1 <= len(texts) <= MOST:
             raise BadInput(f"{len(texts)} prompts: give 1 to {MOST}")
 
-        def choices(served: Served) -> list[Choice]:
+        def choices(served: Served) -> list[TextChoice]:
             prompts = [prompt_tokens(tokenizer_of(served), text) for text in texts]
             return [one for tokens in prompts for one in choices_of(asked, tokens, asked.max_tokens or 16)]
 
@@ -62,7 +62,7 @@ def router(shelf: Shelf, seconds: float) -> APIRouter:
         """Answer a conversation."""
         check_fields(asked)
 
-        def choices(served: Served) -> list[Choice]:
+        def choices(served: Served) -> list[TextChoice]:
             tokens = chat_tokens(served, asked.messages)
             room = _engine(served).decoder.context - len(tokens)
             if room < 1:
@@ -105,7 +105,7 @@ async def _answer(
     shelf: Shelf,
     asked: Sampling,
     request: Request,
-    choices: Callable[[Served], list[Choice]],
+    choices: Callable[[Served], list[TextChoice]],
     seconds: float,
     shape: AnswerShape,
 ) -> Response:
@@ -154,7 +154,7 @@ class Piece(NamedTuple):
     tokens: int = 0
 
 
-async def _written(served: Served, choice: Choice) -> AsyncIterator[Piece]:
+async def _written(served: Served, choice: TextChoice) -> AsyncIterator[Piece]:
     """Yield the pieces of one text."""
     decode = served.predictor.postprocess
     end = decode.end if isinstance(decode, DecodeTokens) else ()
@@ -172,7 +172,7 @@ async def _written(served: Served, choice: Choice) -> AsyncIterator[Piece]:
     yield Piece(stream.finish(), "length" if count == choice.asked.length else "stop", count)
 
 
-async def _whole(served: Served, choice: Choice) -> tuple[str, str | None, int]:
+async def _whole(served: Served, choice: TextChoice) -> tuple[str, str | None, int]:
     pieces = [piece async for piece in _written(served, choice)]
     return "".join(piece.text for piece in pieces), pieces[-1].reason, pieces[-1].tokens
 

@@ -62,7 +62,7 @@ class ChatRequest(Sampling):
     max_completion_tokens: int | None = Field(None, ge=1)
 
 
-class Choice(NamedTuple):
+class TextChoice(NamedTuple):
     """One text of an answer.
 
     Attributes:
@@ -87,7 +87,7 @@ def check_fields(asked: Sampling) -> None:
         raise BadInput("stop is up to 4 texts that are not empty")
 
 
-def choices_of(asked: Sampling, tokens: list[int], length: int) -> list[Choice]:
+def choices_of(asked: Sampling, tokens: list[int], length: int) -> list[TextChoice]:
     """Return the texts that are asked for of one prompt.
 
     Args:
@@ -105,7 +105,7 @@ def choices_of(asked: Sampling, tokens: list[int], length: int) -> list[Choice]:
     seed = secrets.randbelow(SEED) if asked.seed is None else asked.seed
     stops = (asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ())
     seeds = [(seed + number) % SEED for number in range(asked.n or 1)]
-    return [Choice(tokens, TextRequest(tokens, length, heat, top_p, one), stops) for one in seeds]
+    return [TextChoice(tokens, TextRequest(tokens, length, heat, top_p, one), stops) for one in seeds]
 
 
 def tokenizer_of(served: Served) -> AnyTokenizer:

@@ -1,0 +1,1 @@
+"""Texts over the routes of OpenAI's API."""

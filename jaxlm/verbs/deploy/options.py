@@ -1,0 +1,91 @@
+"""The options of the verbs that give a run's model to others."""
+
+import argparse
+from typing import Any
+
+from jaxlm.verbs.options import RUN, STEP, step
+
+
+def pattern(text: str) -> tuple[int, int]:
+    """Parse the value of --nm, as 2:4."""
+    keep, colon, group = text.partition(":")
+    if not colon or not keep.isdecimal() or not group.isdecimal() or not 0 < int(keep) < int(group):
+        raise argparse.ArgumentTypeError(f"{text!r}: give N:M with N below M, as 2:4")
+    return int(keep), int(group)
+
+
+def add_deploy(verbs: Any) -> None:
+    """Add the verbs that give a run's model to others."""
+    export = verbs.add_parser("export", help="write a run's model in a format that other programs read")
+    export.add_argument("run", metavar="RUN", help=RUN)
+    export.add_argument("out", metavar="DIR", help="a new folder")
+    export.add_argument(
+        "--to",
+        choices=("artefact", "hf", "onnx", "peft"),
+        default="artefact",
+        help="artefact (default): programs, weights and tokenizer, which jaxlm.load and predict open without the "
+        "experiment's code; hf: as transformers loads it, in safetensors; onnx: what the model computes, with probes; "
+        "peft: the adapters alone, as PEFT loads them",
+    )
+    export.add_argument(
+        "--probe",
+        action="append",
+        default=[],
+        metavar="INPUT",
+        help="of an artefact: an input, as a text, JSON or a file, to keep with its answer; again for another "
+        "(default: some that are made up)",
+    )
+    export.add_argument("--step", type=step, default=None, help=STEP)
+
+    compress = verbs.add_parser("compress", help="make a smaller model of a run, and measure both on the same data")
+    compress.add_argument("run", metavar="RUN", help=RUN)
+    compress.add_argument("out", metavar="DIR", help="a new folder: an artefact, or with --prune and --nm a run")
+    how = compress.add_mutually_exclusive_group(required=True)
+    for bits in (8, 4):
+        text = f"weights in {bits} bits with scales; computation stays in float32"
+        how.add_argument(f"--int{bits}", dest="bits", action="store_const", const=bits, help=text)
+    how.add_argument(
+        "--prune", type=float, default=None, metavar="SHARE", help="set the smallest of each kernel to zero"
+    )
+    how.add_argument(
+        "--nm", type=pattern, default=None, metavar="N:M", help="keep the N largest of each M neighbours, as 2:4"
+    )
+    compress.add_argument("--step", type=step, default=None, help=STEP)
+
+    serve = verbs.add_parser("serve", help="answer over HTTP with runs and artefacts, and show a page to try them")
+    serve.add_argument("models", metavar="MODEL", nargs="+", help="a run directory or the folder of an artefact")
+    serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: this machine alone)")
+    serve.add_argument("--port", type=int, default=8000, help="0 is any free one (default 8000)")
+    serve.add_argument(
+        "--tokens", default=None, metavar="FILE", help="tokens that may ask, one on each line; also JAXLM_TOKENS"
+    )
+    serve.add_argument("--open", action="store_true", help="let everybody ask who reaches --host")
+    serve.add_argument("--batch", type=int, default=None, metavar="N", help="rows computed together at most")
+    serve.add_argument(
+        "--batch-invariant",
+        action="store_true",
+        help="answers that never depend on who shares a batch, and equal those of the evaluation bit for bit; slower",
+    )
+    serve.add_argument(
+        "--wait-ms", type=float, default=0.0, metavar="MS", help="wait for others while the device is free (default 0)"
+    )
+    serve.add_argument("--slots", type=int, default=16, help="texts that are written together (default 16)")
+    serve.add_argument("--queue", type=int, default=256, metavar="ROWS", help="that may wait (default 256)")
+    serve.add_argument(
+        "--feedback",
+        default=None,
+        metavar="DB",
+        help="keep feedback in this file (SQLite), or postgresql://USER@HOST/NAME",
+    )
+    serve.add_argument("--keep-predictions", action="store_true", help="keep inputs and answers there, too")
+    serve.add_argument("--keep-days", type=float, default=30.0, metavar="D", help="of predictions (default 30)")
+    serve.add_argument("--max-body", type=int, default=16_000_000, metavar="BYTES", help="of a request (default 16 MB)")
+    serve.add_argument("--timeout", type=float, default=60.0, metavar="S", help="of a request (default 60)")
+
+
+def add_feedback(verbs: Any) -> None:
+    """`feedback`."""
+    feedback = verbs.add_parser("feedback", help="make a training set of the feedback that a service kept")
+    feedback.add_argument("db", metavar="DB", help="its file, or postgresql://USER@HOST/NAME")
+    feedback.add_argument("--to", required=True, metavar="DIR", help="a new folder for the data set")
+    feedback.add_argument("--model", default=None, metavar="NAME", help="of one model (default: all)")
