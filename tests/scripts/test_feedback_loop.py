@@ -1,4 +1,4 @@
-"""The loop of docs/design/loop.md, once: what a service is told makes the next model better, and the service changes."""
+"""The loop of docs/design/loop.md, once: what a service is told makes the next model better."""
 
 import re
 import subprocess
