@@ -75,4 +75,6 @@ def test_every_placement_and_micro_batch_trains_to_the_same_losses(tmp_path, mon
     words = picture_words("gan_digits", tmp_path)
     for name, more in (("one", ""), ("mesh", "--place.kind mesh"), ("pmap", "--place.kind pmap --run.accumulate 2")):
         run_main(monkeypatch, *GAN, *words, *more.split(), "--run.directory", str(tmp_path / name))
-        np.testing.assert_allclose(losses(tmp_path / name), losses(tmp_path / "one"), rtol=1e-3)
+        # two nets against each other amplify rounding: on one processor 1e-5 at update 5 was 3e-4 at update 9, and on
+        # another it stayed; a placement that computed something else would be off at once
+        np.testing.assert_allclose(losses(tmp_path / name)[:6], losses(tmp_path / "one")[:6], rtol=2e-4)
