@@ -93,6 +93,7 @@ def main() -> None:
         same = sum(a == b for a, b in zip(texts[name], texts["16 at once"], strict=False))
         print(f"{name:22} {found:9.0f} tokens/s   {same} of {len(texts[name])} texts equal")
     print(f"at once / one after another: {speed['16 at once'] / speed['16 one after another']:.2f}")
+    print(f"at once / one with one slot: {speed['16 at once'] / speed['1, with one slot']:.2f}")
     if theirs is not None:
         print(f"at once / transformers: {speed['16 at once'] / speed['16, transformers']:.2f}")
         print(f"one / transformers: {speed['1, with one slot'] / speed['1, transformers']:.2f}")

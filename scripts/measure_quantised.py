@@ -60,7 +60,8 @@ def main() -> None:
                 small = {**variables, "params": quantise(jax.tree.map(jnp.asarray, variables["params"]), bits)}
             count = errors(model, small, images, labels)
             print(
-                f"{file.stem} {bits or 32:2} bits: {count} errors of {len(images)}, {size(small) / whole:.1%} of the bytes"
+                f"{file.stem} {bits or 32:2} bits: {count} errors of {len(images)}, "
+                f"{size(small) / whole:.1%} of the bytes"
             )
 
 

@@ -8,6 +8,7 @@ S slots, C tokens of a piece, V vocabulary.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -17,6 +18,7 @@ from jaxlm.decode.generate import Decoder
 from jaxlm.decode.sampling import sample_tokens
 
 PIECE = 64  # tokens of a prompt that are read at a time
+SEVERAL = 8  # tokens that a step may add where nobody waits
 
 
 class Draw(NamedTuple):
@@ -53,6 +55,14 @@ class SlotDecoder(Protocol):
     @property
     def prefill(self) -> Callable[..., tuple[Any, Any]]:
         """See `ModelSlots.prefill`."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Places of a cache that a step may be limited to, ascending; the last one is all of them."""
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Numbers of tokens that a step may add, ascending from 1."""
 
     @property
     def step(self) -> Callable[..., tuple[Any, Any]]:
@@ -118,27 +128,67 @@ class ModelSlots:
         last_1V = jax.lax.dynamic_index_in_dim(logits_1CV[0], count - 1)
         return slots, choose(last_1V, jax.tree.map(lambda x: jnp.asarray(x)[None], draw))[0]
 
-    def step(self, variables: Any, slots: Any, tokens_S: Any, used_S: Any, draw: Draw) -> tuple[Any, jax.Array]:
-        """Add a token to every slot that is in use, and return the next one of each.
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Return the places that a step may be limited to: powers of two from 64, and all of them."""
+        whole = self.context + self.piece
+        return (*(1 << k for k in range(6, whole.bit_length()) if 1 << k < whole), whole)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Return the numbers of tokens that a step may add."""
+        return (1, SEVERAL)
+
+    def step(
+        self, variables: Any, slots: Any, tokens_S: Any, used_S: Any, draw: Draw, *, places: int, count: int
+    ) -> tuple[Any, jax.Array]:
+        """Add tokens to every slot that is in use, and return the next ones of each.
+
+        Places of the caches past the tokens cost time and change nothing but rounding, so a step may be limited to the
+        first ones.
 
         Args:
             variables: of the model.
             slots: the caches.
             tokens_S: int32, the last token of each, which is not in its cache yet.
-            used_S: bool; the caches of others stay as they are, but for one place after their end.
-            draw: of each.
+            used_S: bool; the caches of others stay as they are, but for places after their end.
+            draw: of each; `step` of the first token.
+            places: of the caches that are read and written, static; the tokens of each slot and `count` more fit.
+            count: tokens to add, static.
 
         Returns:
-            The caches, and the next tokens, int32 [S].
+            The caches, and the next tokens, int32 [count, S].
         """
+        axes = self._length_axes()
+        part = jax.tree.map(lambda x, axis: x if axis is None else x.take(jnp.arange(places), axis), slots, axes)
 
         def one(cache: Any, token: jax.Array) -> tuple[jax.Array, Any]:
             logits_11V, cache = self.model.apply(variables, token[None, None], cache=cache)
             return logits_11V[0, 0], cache
 
-        logits_SV, after = jax.vmap(one)(slots, tokens_S)
-        filled_S = jnp.where(used_S, after.filled, slots.filled)
-        return after._replace(filled=filled_S), choose(logits_SV, draw)
+        def add(carry: tuple[Any, Any], number: jax.Array) -> tuple[tuple[Any, Any], jax.Array]:
+            part, tokens_S = carry
+            logits_SV, after = jax.vmap(one)(part, tokens_S)
+            filled_S = jnp.where(used_S, after.filled, part.filled)
+            found_S = choose(logits_SV, draw._replace(step=draw.step + number))
+            return (after._replace(filled=filled_S), found_S), found_S
+
+        (part, _), found_TS = jax.lax.scan(add, (part, tokens_S), jnp.arange(count))
+        return jax.tree.map(_write_back, slots, part, axes), found_TS
+
+    def _length_axes(self) -> Any:
+        """Return for each leaf of the caches the axis of its places, or None."""
+        shapes = [jax.eval_shape(partial(self.model.init_cache, 1, length)) for length in (2, 3)]
+
+        def axis(one: Any, other: Any) -> int | None:
+            pairs = enumerate(zip(one.shape, other.shape, strict=True))
+            return next((place + 1 for place, (a, b) in pairs if a != b), None)
+
+        return jax.tree.map(axis, *shapes)
+
+
+def _write_back(whole: jax.Array, part: jax.Array, axis: int | None) -> jax.Array:
+    return part if axis is None else jax.lax.dynamic_update_slice_in_dim(whole, part, 0, axis)
 
 
 def choose(logits_SV: jax.Array, draw: Draw) -> jax.Array:

@@ -18,7 +18,7 @@ import numpy as np
 from jax import export
 
 from jaxlm.errors import BadInput, one_line
-from jaxlm.export.programs import ExportedSlots, Program, apply_of
+from jaxlm.export.programs import ExportedSlots, Program, apply_of, step_name
 from jaxlm.hub.pretrained import tree_from_leaves
 from jaxlm.hub.tensors import FILE as WEIGHTS
 from jaxlm.hub.tensors import Tensors
@@ -89,11 +89,13 @@ class Artefact:
             raise BadInput(f"{self.path} has programs for {known}, and this machine is {here}: export it there")
         return LoadedModel(Predictor(halves[0], apply_of(programs), halves[1], (batch,), decoder=decoder), variables)
 
-    def _decoder(self, found: Mapping[str, int] | None) -> ExportedSlots | None:
+    def _decoder(self, found: Mapping[str, Any] | None) -> ExportedSlots | None:
         if found is None:
             return None
-        programs = {name: self._deserialise(f"{name}.stablehlo") for name in ("prefill", "step")}
-        return ExportedSlots(found["context"], found["piece"], programs)
+        sizes, counts = tuple(found["sizes"]), tuple(found["counts"])
+        names = ["prefill", *(step_name(places, count) for places in sizes for count in counts)]
+        programs = {name: self._deserialise(f"{name}.stablehlo") for name in names}
+        return ExportedSlots(found["context"], found["piece"], sizes, counts, programs)
 
     def _deserialise(self, file: str) -> export.Exported:
         if file not in self.manifest["files"]:

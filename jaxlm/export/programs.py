@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -135,17 +136,21 @@ class ExportedSlots:
     Attributes:
         context: the longest sequence.
         piece: tokens of a prompt that are read at a time.
-        programs: "prefill" and "step".
+        sizes: places that a step may be limited to.
+        counts: tokens that a step may add.
+        programs: "prefill", and `step_name` of each size and count.
     """
 
     context: int
     piece: int
+    sizes: tuple[int, ...]
+    counts: tuple[int, ...]
     programs: Mapping[str, export.Exported]
 
     def init(self, variables: Any, count: int) -> Any:
         """Return the empty caches of a number of slots."""
         del variables
-        program = self.programs["step"]
+        program = self.programs["prefill"]
         (_, slots, *_), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
         return tuple(jax.numpy.zeros((count, *leaf.shape[1:]), leaf.dtype) for leaf in slots)
 
@@ -153,13 +158,19 @@ class ExportedSlots:
         """Read a piece of a prompt into a slot, see `ModelSlots.prefill`."""
         return self.programs["prefill"].call(variables, slots, *rest[:-1], tuple(rest[-1]))
 
-    def step(self, variables: Any, slots: Any, *rest: Any) -> tuple[Any, jax.Array]:
-        """Add a token to every slot that is in use, see `ModelSlots.step`."""
-        return self.programs["step"].call(variables, slots, *rest[:-1], tuple(rest[-1]))
+    def step(self, variables: Any, slots: Any, *rest: Any, places: int, count: int) -> tuple[Any, jax.Array]:
+        """Add tokens to every slot that is in use, see `ModelSlots.step`."""
+        program = self.programs[step_name(places, count)]
+        return program.call(variables, slots, *rest[:-1], tuple(rest[-1]))
+
+
+def step_name(places: int, count: int) -> str:
+    """Return the name of the program of a step."""
+    return f"step-{places}-{count}"
 
 
 def export_slots(decoder: SlotDecoder, variables: Any) -> dict[str, bytes]:
-    """Lower what decodes several texts at a time, for any number of slots: "prefill" and "step"."""
+    """Lower what decodes several texts at a time, for any number of slots: programs by name, see `ExportedSlots`."""
     spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
     count: Any = export.symbolic_shape("s")[0]
     slots = jax.eval_shape(lambda v: decoder.init(v, count), spec)
@@ -182,5 +193,10 @@ def export_slots(decoder: SlotDecoder, variables: Any) -> dict[str, bytes]:
     prefill = export.export(flat(decoder.prefill), platforms=PLATFORMS)(
         spec, tuple(leaves), whole, piece, whole, truth, draw()
     )
-    step = export.export(flat(decoder.step), platforms=PLATFORMS)(spec, tuple(leaves), tokens, used, draw(count))
-    return {"prefill": bytes(prefill.serialize()), "step": bytes(step.serialize())}
+    found = {"prefill": bytes(prefill.serialize())}
+    for places in decoder.sizes:
+        for several in decoder.counts:
+            step = flat(partial(decoder.step, places=places, count=several))
+            lowered = export.export(step, platforms=PLATFORMS)(spec, tuple(leaves), tokens, used, draw(count))
+            found[step_name(places, several)] = bytes(lowered.serialize())
+    return found

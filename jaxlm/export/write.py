@@ -66,7 +66,7 @@ def write_artefact(
             say(f"{program.file} runs on {', '.join(program.platforms)} alone ({reason})")
     decoder = None
     if predictor.decoder is not None:
-        decoder = {"context": predictor.decoder.context, "piece": predictor.decoder.piece}
+        decoder = {name: getattr(predictor.decoder, name) for name in ("context", "piece", "sizes", "counts")}
         for name, code in export_slots(predictor.decoder, model.variables).items():
             (folder / f"{name}.stablehlo").write_bytes(code)
     leaves = {name: np.asarray(leaf) for name, leaf in leaves_by_path(model.variables).items()}

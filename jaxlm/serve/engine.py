@@ -17,6 +17,7 @@ from jaxlm.errors import BadInput
 from jaxlm.serve.batching import Busy
 
 END = None  # what a stream gives after its last token
+SMOOTH = 0.02  # seconds that a step of several tokens may take, so that a stream looks like one
 
 
 class TextRequest(NamedTuple):
@@ -53,29 +54,35 @@ class _Request:
     gone: bool = False
     slot: int | None = None
 
-    def give(self, value: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self.loop.call_soon_threadsafe(self.queue.put_nowait, value)
+    @property
+    def filled(self) -> int:
+        """Return the places of its slot that are in use after its last token is added."""
+        return self.read + self.new
 
 
 class Engine:
     """Writes texts for coroutines, many at a time, in a thread that owns the device.
 
-    Law: the tokens of a request are a function of the request and the model alone. They depend neither on other
-    requests, nor on its slot, nor on when it came.
+    Law: the tokens of a request are a function of the request and the model alone: they depend neither on other
+    requests, nor on its slot, nor on when it came. With `fixed` in every bit; without it to rounding, as others decide
+    how many places of the caches are computed with.
 
     Args:
         decoder: of the model.
         variables: its weights.
         slots: requests that are decoded together.
         room: requests that may wait.
+        fixed: every step is the same program: all places, one token.
     """
 
-    def __init__(self, decoder: SlotDecoder, variables: Any, *, slots: int = 16, room: int = 64):
+    def __init__(self, decoder: SlotDecoder, variables: Any, *, slots: int = 16, room: int = 64, fixed: bool = False):
         self.decoder, self.slots, self.room = decoder, slots, room
         self._variables = jax.device_put(variables)
         self._prefill = jax.jit(decoder.prefill, donate_argnums=1)
-        self._step = jax.jit(decoder.step, donate_argnums=1)
+        self._step = jax.jit(decoder.step, donate_argnums=1, static_argnames=("places", "count"))
+        self._sizes = decoder.sizes[-1:] if fixed else decoder.sizes
+        self._counts = decoder.counts[:1] if fixed else decoder.counts
+        self._steps: dict[tuple[int, int], float] = {}  # seconds of a step, of those before
         self._caches: Any = None
         self._held: list[_Request | None] = [None] * slots
         self._waiting: deque[_Request] = deque()
@@ -87,7 +94,11 @@ class Engine:
         """Make the caches, compile both programs, and begin to work."""
         self._caches = jax.jit(self.decoder.init, static_argnums=1)(self._variables, self.slots)
         self._read(0, np.zeros(1, np.int32), True, TextRequest([0], 1), 0)
-        self._advance([_Request(TextRequest([0], 1), None, None, 0.0)])  # type: ignore[arg-type]
+        nobody = _Request(TextRequest([0], 1), None, None, 0.0)  # type: ignore[arg-type]
+        for places in self._sizes:
+            for count in self._counts:
+                self._advance([nobody], places, count)
+        self._steps.clear()  # of compiling
         self._thread.start()
 
     def close(self) -> None:
@@ -131,10 +142,13 @@ class Engine:
             self._waiting.append(request)
             self._changed.notify()
         try:
-            while (token := await request.queue.get()) is not END:
-                if isinstance(token, Exception):
-                    raise token
-                yield token
+            while True:
+                for token in await request.queue.get():
+                    if token is END:
+                        return
+                    if isinstance(token, Exception):
+                        raise token
+                    yield token
         finally:
             request.gone = True
 
@@ -166,23 +180,36 @@ class Engine:
         for request in self._requests():
             if request.gone:
                 self._leave(request)
+        given: list[tuple[_Request, list[Any]]] = []
         if unread := [one for one in self._requests() if one.read < len(one.asked.tokens)]:
-            self._read_piece(min(unread, key=lambda one: one.since))
+            given += self._read_piece(min(unread, key=lambda one: one.since))
         if writing := [one for one in self._requests() if one.new]:
-            found = self._advance(writing)
-            for request in writing:
-                self._take(request, int(found[request.slot or 0]))
+            found = self._advance(writing, *self._shape(writing, bool(unread) or bool(self._waiting)))
+            given += [(one, self._taken(one, found[:, one.slot or 0].tolist())) for one in writing]
+        self._give(given)
+
+    def _shape(self, writing: Sequence[_Request], hurry: bool) -> tuple[int, int]:
+        """Return the places and the number of tokens of the next step.
+
+        Several tokens where nobody waits, none would pass the context, and it takes no longer than a stream may stop.
+        """
+        longest = max(one.filled for one in writing)
+        for count in reversed(self._counts):
+            places = next((size for size in self._sizes if size >= longest + count), self._sizes[-1])
+            quick = self._steps.get((places, count), 0.0) <= SMOOTH
+            if count == 1 or (not hurry and quick and longest + count <= self.decoder.context):
+                return places, count
+        raise AssertionError("a step of one token is always possible")
 
     def _requests(self) -> list[_Request]:
         return [one for one in self._held if one is not None]
 
-    def _read_piece(self, request: _Request) -> None:
+    def _read_piece(self, request: _Request) -> list[tuple[_Request, list[Any]]]:
         asked, start = request.asked, request.read
         piece = np.asarray(asked.tokens[start : start + self.decoder.piece], np.int32)
         token = self._read(request.slot, piece, start == 0, asked, 0)
         request.read += len(piece)
-        if request.read == len(asked.tokens):
-            self._take(request, int(token))
+        return [(request, self._taken(request, [int(token)]))] if request.read == len(asked.tokens) else []
 
     def _read(self, slot: int | None, piece: np.ndarray, fresh: bool, asked: TextRequest, step: int) -> Any:
         padded = np.pad(piece, (0, self.decoder.piece - len(piece)))
@@ -191,8 +218,8 @@ class Engine:
         self._caches, token = self._prefill(self._variables, self._caches, np.int32(slot or 0), padded, *sizes, draw)
         return token
 
-    def _advance(self, requests: Sequence[_Request]) -> np.ndarray:
-        """Add the last token of each request that has one to its cache, and return the next one of each slot."""
+    def _advance(self, requests: Sequence[_Request], places: int, count: int) -> np.ndarray:
+        """Add tokens to each request, the last one that it has first, and return the next ones, int32 [count, S]."""
         tokens, steps = np.zeros(self.slots, np.int32), np.zeros(self.slots, np.int32)
         used, seeds = np.zeros(self.slots, bool), np.zeros(self.slots, np.uint32)
         heat, top_p = np.zeros(self.slots, np.float32), np.ones(self.slots, np.float32)
@@ -200,23 +227,50 @@ class Engine:
             slot = one.slot or 0
             tokens[slot], steps[slot], used[slot], seeds[slot] = one.last, one.new, True, one.asked.seed
             heat[slot], top_p[slot] = one.asked.temperature, one.asked.top_p
-        draw = Draw(seeds, steps, heat, top_p)
-        self._caches, found = self._step(self._variables, self._caches, tokens, used, draw)
-        return np.asarray(found)
+        began, draw = time.monotonic(), Draw(seeds, steps, heat, top_p)
+        shape = {"places": places, "count": count}
+        self._caches, found = self._step(self._variables, self._caches, tokens, used, draw, **shape)
+        tokens_TS = np.asarray(found)
+        before = self._steps.get((places, count), 0.0)
+        self._steps[places, count] = 0.9 * before + 0.1 * (time.monotonic() - began)
+        return tokens_TS
 
-    def _take(self, request: _Request, token: int) -> None:
-        """Give a token to who asked, and end the request where it is complete."""
-        request.last, request.new = token, request.new + 1
-        if token == request.asked.stop:
-            self._leave(request)
-            return
-        request.give(token)
-        if request.new == request.asked.length:
-            self._leave(request)
+    def _taken(self, request: _Request, tokens: Sequence[int]) -> list[Any]:
+        """Return what a request is given of its next tokens, and free its slot where it is complete."""
+        taken: list[Any] = []
+        for token in tokens:
+            request.last, request.new = token, request.new + 1
+            if token != request.asked.stop:
+                taken.append(token)
+            if token == request.asked.stop or request.new == request.asked.length:
+                taken.append(END)
+                self._free(request)
+                break
+        return taken
 
     def _leave(self, request: _Request, error: Exception | None = None) -> None:
-        request.give(END if error is None else error)
+        """End a request before it is complete."""
+        self._give([(request, [END if error is None else error])])
+        self._free(request)
+
+    def _free(self, request: _Request) -> None:
         if request.slot is not None:
             self._held[request.slot] = None
             request.slot = None
         self._pace = 0.9 * self._pace + 0.1 * (time.monotonic() - request.since)
+
+    @staticmethod
+    def _give(given: Sequence[tuple[_Request, list[Any]]]) -> None:
+        """Hand values to those who asked, with one call for each event loop."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Queue, list[Any]]]] = {}
+        for request, values in given:
+            if values:
+                by_loop.setdefault(request.loop, []).append((request.queue, values))
+
+        def put(pairs: list[tuple[asyncio.Queue, list[Any]]]) -> None:
+            for queue, values in pairs:
+                queue.put_nowait(values)
+
+        for loop, pairs in by_loop.items():
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(put, pairs)

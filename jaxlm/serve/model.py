@@ -159,7 +159,8 @@ def open_model(
     batcher.start(model.predictor.examples)
     form, engine = form_of(model.predictor), None
     if model.predictor.decoder is not None:
-        engine = Engine(model.predictor.decoder, model.variables, slots=batching.slots, room=batching.room)
+        sizes = {"slots": batching.slots, "room": batching.room}
+        engine = Engine(model.predictor.decoder, model.variables, fixed=batching.fixed, **sizes)
         engine.start()
     pool = ThreadPoolExecutor(4, thread_name_prefix=path.name)
     return Served(name_of(path), path, digest, form, to_wire(inputs[0]), model.predictor, batcher, engine, pool)

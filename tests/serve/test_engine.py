@@ -23,9 +23,9 @@ def variables():
     return jax.tree.map(lambda x: 3 * x, found)  # logits that are not all alike
 
 
-@pytest.fixture
-def engine(variables):
-    found = Engine(ModelSlots(MODEL, most=8), variables, slots=3, room=40)
+@pytest.fixture(params=[True, False], ids=["fixed", "quick"])
+def engine(variables, request):
+    found = Engine(ModelSlots(MODEL, most=8), variables, slots=3, room=40, fixed=request.param)
     found.start()
     yield found
     found.close()
@@ -109,11 +109,11 @@ def test_what_does_not_fit_is_refused(engine):
 def test_an_error_of_the_device_reaches_those_under_way_and_no_one_else(engine, monkeypatch):
     step, failed = engine._step, []
 
-    def once(*args):
+    def once(*args, **options):
         if not failed:
             failed.append(True)
             raise RuntimeError("lost")
-        return step(*args)
+        return step(*args, **options)
 
     monkeypatch.setattr(engine, "_step", once)
     with pytest.raises(RuntimeError, match="lost"):
