@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,11 @@ def on_all_cores(
 ) -> Iterator[Prepared | BadInput]:
     """Yield what a function makes of each input, in order, computed on all cores, some inputs ahead."""
     rest = iter(inputs)
+    first = list(islice(rest, 2))
+    if len(first) < 2:  # threads would cost more than they save
+        yield from map(prepared, first)
+        return
+    rest = chain(first, rest)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while some := list(islice(rest, READ_AHEAD)):
             yield from pool.map(prepared, some)

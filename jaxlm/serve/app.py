@@ -22,7 +22,7 @@ from jaxlm.serve.batching import Busy
 from jaxlm.serve.counters import Counters, Observe
 from jaxlm.serve.feedback.routes import Keeper, feedback_routes
 from jaxlm.serve.feedback.store import Store
-from jaxlm.serve.limits import LimitBody, RequireToken
+from jaxlm.serve.limits import LimitBody, LimitRequests, RequireToken
 from jaxlm.serve.messages import (
     ModelEntry,
     ModelList,
@@ -60,10 +60,12 @@ class Limits:
     Attributes:
         body: bytes.
         seconds: until a request is given up.
+        requests: that may be under way.
     """
 
     body: int = 16_000_000
     seconds: float = 60.0
+    requests: int = 64
 
 
 def make_app(
@@ -97,7 +99,8 @@ def make_app(
     for served in shelf.models():
         counters.model.labels(served.name, served.digest).set(1)
     app = _routes(shelf, limits, counters, store, Keeper(store if keep else None))
-    return Observe(RequireToken(LimitBody(app, limits.body), tokens), counters, log)
+    limited = LimitRequests(LimitBody(app, limits.body), limits.requests)
+    return Observe(RequireToken(limited, tokens), counters, log)
 
 
 def _routes(shelf: Shelf, limits: Limits, counters: Counters, store: Store | None, keeper: Keeper) -> FastAPI:

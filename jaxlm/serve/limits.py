@@ -22,6 +22,7 @@ Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OPEN = "/livez"  # the only path that needs no token
+FREE = ("/livez", "/readyz", "/metrics")  # paths that are answered however much is under way
 SHORTEST = 16  # characters of a token
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -79,6 +80,33 @@ class RequireToken:
         found = hashlib.sha256(value.strip()).digest()
         equal = [hmac.compare_digest(found, digest) for digest in self._digests]  # all of them, always
         return any(equal)
+
+
+class LimitRequests:
+    """Answer 429 at once where too many requests are under way, so that those are answered in time.
+
+    Args:
+        app: the application.
+        most: requests under way at most; those of a service's own state are not counted.
+    """
+
+    def __init__(self, app: App, most: int):
+        self._app, self._most, self._now = app, most, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http" or scope["path"] in FREE:
+            await self._app(scope, receive, send)
+            return
+        if self._now >= self._most:
+            text = f"{self._most} requests are under way: try again in a second"
+            await refuse(send, 429, text, [(b"retry-after", b"1")])
+            return
+        self._now += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._now -= 1
 
 
 class LimitBody:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from jaxlm.errors import BadInput
@@ -19,10 +20,12 @@ from jaxlm.export.probes import probe_inputs
 from jaxlm.export.write import check_probes
 from jaxlm.hub.pretrained import leaves_by_path
 from jaxlm.predict.load import LoadedModel, load_run
-from jaxlm.predict.predictor import Answer, Predictor
+from jaxlm.predict.predictor import Answer, Predictor, stack_rows
 from jaxlm.serve.batching import Batcher
 from jaxlm.serve.engine import Engine
 from jaxlm.serve.form import Form, form_of
+
+QUICK = 5e-4  # seconds; about what it costs to have another thread do it
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Served:
         batcher: of its rows.
         engine: of a model that writes texts; None: it does not.
         pool: of threads for its host halves.
+        quick: whether what stands before, and behind the model, takes less time than a thread would cost.
         created: Unix time at which it was opened.
     """
 
@@ -70,6 +74,7 @@ class Served:
     batcher: Batcher
     engine: Engine | None
     pool: ThreadPoolExecutor
+    quick: tuple[bool, bool] = (False, False)
     created: int = field(default_factory=lambda: int(time.time()))
 
     async def answer(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Answer | BadInput]:
@@ -79,9 +84,9 @@ class Served:
             BadInput: no such option.
             Busy: too much is waiting.
         """
-        predictor, loop = self.form.choose(self.predictor, options), asyncio.get_running_loop()
-        prepared = await loop.run_in_executor(self.pool, self._prepare, predictor, inputs)
-        rows = [row for one in prepared if not isinstance(one, BadInput) for row in one.rows]
+        predictor, one = self.form.choose(self.predictor, options), len(inputs) == 1
+        prepared = await self._call(self.quick[0] and one, self._prepare, predictor, inputs)
+        rows = [row for found in prepared if not isinstance(found, BadInput) for row in found.rows]
         futures = self.batcher.submit(rows)
         try:
             outputs = iter([await future for future in futures])
@@ -89,7 +94,12 @@ class Served:
             for future in futures:
                 future.cancel()
             raise
-        return await loop.run_in_executor(self.pool, self._finish, predictor, prepared, outputs)
+        return await self._call(self.quick[1] and one, self._finish, predictor, prepared, outputs)
+
+    async def _call(self, here: bool, function: Callable[..., list[Any]], *args: Any) -> list[Any]:
+        if here:
+            return function(*args)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, function, *args)
 
     def _prepare(self, predictor: Predictor, inputs: Sequence[Any]) -> list[Any]:
         read = [self._read(value) for value in inputs]
@@ -163,12 +173,35 @@ def open_model(
         engine = Engine(model.predictor.decoder, model.variables, fixed=batching.fixed, **sizes)
         engine.start()
     pool = ThreadPoolExecutor(4, thread_name_prefix=path.name)
-    return Served(name_of(path), path, digest, form, to_wire(inputs[0]), model.predictor, batcher, engine, pool)
+    quick = quick_halves(model, inputs[0])
+    return Served(name_of(path), path, digest, form, to_wire(inputs[0]), model.predictor, batcher, engine, pool, quick)
 
 
 def name_of(path: Path) -> str:
     """Return the name of a model: that of its folder, or of the link that stands for it."""
     return Path(os.path.abspath(path)).name
+
+
+def quick_halves(model: LoadedModel, given: Any) -> tuple[bool, bool]:
+    """Return whether the halves before and behind a model take less than `QUICK` seconds on an input."""
+    predictor = model.predictor
+    (prepared,) = predictor.preprocess([given])
+    if isinstance(prepared, BadInput) or not prepared.rows:
+        return False, False
+    batch = stack_rows(prepared.rows[:1], 1)
+    outputs = jax.device_get(jax.jit(predictor.apply)(model.variables, batch))
+    rows = [{name: x[0] for name, x in outputs.items()}] * len(prepared.rows)
+    calls = (lambda: list(predictor.preprocess([given])), lambda: predictor.postprocess(rows, prepared.context))
+    return tuple(_seconds(call) < QUICK for call in calls)  # type: ignore[return-value]
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return min(times)
 
 
 def digest_of(model: LoadedModel) -> str:

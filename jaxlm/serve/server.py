@@ -12,6 +12,7 @@ import uvicorn
 from jaxlm.errors import MachineError, one_line
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+KEEP = 65  # seconds that a connection may be idle: longer than those of the usual proxies
 DRAIN = 30  # seconds for requests that are under way when the service ends
 
 
@@ -60,6 +61,7 @@ def serve_app(app: Any, host: str, port: int) -> None:
         access_log=False,
         server_header=False,
         lifespan="off",
+        timeout_keep_alive=KEEP,
         timeout_graceful_shutdown=DRAIN,
     )
     try:

@@ -79,6 +79,7 @@ def add_deploy(verbs: Any) -> None:
     )
     serve.add_argument("--keep-predictions", action="store_true", help="keep inputs and answers there, too")
     serve.add_argument("--keep-days", type=float, default=30.0, metavar="D", help="of predictions (default 30)")
+    serve.add_argument("--requests", type=int, default=64, help="that may be under way (default 64)")
     serve.add_argument("--max-body", type=int, default=16_000_000, metavar="BYTES", help="of a request (default 16 MB)")
     serve.add_argument("--timeout", type=float, default=60.0, metavar="S", help="of a request (default 60)")
 

@@ -25,7 +25,8 @@ def serve(words: argparse.Namespace) -> int:
     from jaxlm.serve.model import Batching
     from jaxlm.train.main import keep_compiled_programs
 
-    for name, least in (("port", 0), ("queue", 1), ("slots", 1), ("max_body", 1), ("timeout", 0.001), ("wait_ms", 0)):
+    least_of = {"port": 0, "queue": 1, "slots": 1, "requests": 1, "max_body": 1, "timeout": 0.001, "wait_ms": 0}
+    for name, least in least_of.items():
         if getattr(words, name) < least:
             raise BadInput(f"--{name.replace('_', '-')} is {getattr(words, name)}: it must be at least {least}")
     if words.batch is not None and words.batch < 1:
@@ -46,7 +47,7 @@ def serve(words: argparse.Namespace) -> int:
     app = make_app(
         [Path(path) for path in words.models],
         batching=batching,
-        limits=Limits(words.max_body, words.timeout),
+        limits=Limits(words.max_body, words.timeout, words.requests),
         tokens=tokens,
         store=store,
         keep=words.keep_predictions,
