@@ -24,7 +24,7 @@ from jaxlm.hub.tensors import FILE as WEIGHTS
 from jaxlm.hub.tensors import Tensors
 from jaxlm.predict.load import LoadedModel
 from jaxlm.predict.predictor import Predictor
-from jaxlm.runs.serialise import class_names, from_json, read_digested
+from jaxlm.runs.serialise import class_names, digested_text, from_json, read_digested
 
 MANIFEST, PROBES, CARD = "artefact.json", "probes.json", "README.md"
 FORMAT = 1
@@ -85,7 +85,7 @@ class Artefact:
             ) from None
         here = export.default_export_platform()
         if not any(here in program.platforms for program, _ in programs):
-            known = ", ".join(sorted({name for program, _ in programs for name in program.platforms})) or "none"
+            known = ", ".join(sorted({str(name) for program, _ in programs for name in program.platforms})) or "none"
             raise BadInput(f"{self.path} has programs for {known}, and this machine is {here}: export it there")
         return LoadedModel(Predictor(halves[0], apply_of(programs), halves[1], (batch,), decoder=decoder), variables)
 
@@ -136,6 +136,8 @@ def open_artefact(path: str | Path) -> Artefact:
         manifest = read_digested(folder / MANIFEST, FIELDS)
     except ValueError as error:
         raise BadInput(f"{folder}: {error}: export it again, or copy it whole") from None
+    if (folder / MANIFEST).read_bytes() != digested_text(manifest).encode():  # such as another white space
+        raise BadInput(f"{folder / MANIFEST} has other bytes than were written: copy the artefact again")
     if manifest["format"] > FORMAT:
         raise BadInput(f"{folder} has format {manifest['format']}, and this jaxlm reads {FORMAT}: install a newer one")
     files = manifest["files"]

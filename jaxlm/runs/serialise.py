@@ -161,7 +161,12 @@ def digest(value: Any) -> str:
 
 def write_digested(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object with its own digest to a file, whole or not at all."""
-    write_atomic(path, json.dumps({**content, DIGEST: digest(content)}, indent=1) + "\n")
+    write_atomic(path, digested_text(content))
+
+
+def digested_text(content: Mapping[str, Any]) -> str:
+    """Return the text that `write_digested` writes."""
+    return json.dumps({**content, DIGEST: digest(content)}, indent=1) + "\n"
 
 
 def read_digested(path: Path, fields: Mapping[str, type]) -> dict[str, Any]:
