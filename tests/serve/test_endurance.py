@@ -21,9 +21,10 @@ from serve.test_service import png
 from small_models import image_classifier, images, text_model
 
 pytestmark = pytest.mark.slow
-DRAINS = int(os.environ.get("JAXLM_DRAINS", "5"))
-KILLS = int(os.environ.get("JAXLM_KILLS", "3"))
-RELOADS, STREAMS = 50, 1000
+DRAINS, KILLS, RELOADS, STREAMS = (
+    int(os.environ.get(f"JAXLM_{name}", usual))
+    for name, usual in (("DRAINS", 3), ("KILLS", 3), ("RELOADS", 15), ("STREAMS", 300))
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,13 @@ class Process:
         self.child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         line = self.child.stdout.readline()
         self.client = Client(int(re.fullmatch(r"listening on http://127.0.0.1:(\d+)", line.strip())[1]))
+
+    def end(self, number=signal.SIGTERM):
+        """Send a signal and return the exit code."""
+        self.child.send_signal(number)
+        code = self.child.wait(60)
+        self.child.stdout.close()
+        return code
 
 
 class Load:
@@ -77,8 +85,7 @@ def test_a_drain_answers_every_request_that_was_accepted(home):
         process = Process(home / "pictures")
         load = Load(lambda process=process: process.client.ask("POST", "/v1/predict", body)[::2])
         time.sleep(0.2 + 0.1 * (number % 3))
-        process.child.send_signal(signal.SIGTERM)
-        assert process.child.wait(60) == 0
+        assert process.end() == 0
         found = load.stop()
         # a connection whose request had not been read when the service closed is reset; it was not accepted
         bad = [one for one in found if one[0] not in (200, "ConnectionResetError", "RemoteDisconnected")]
@@ -101,8 +108,7 @@ def test_reloads_under_load_lose_no_request_and_no_memory(home, tmp_path):
         assert {one[0] for one in found} == {200}
         assert sizes[-1] < sizes[RELOADS // 2] + 64e6, sizes
     finally:
-        process.child.terminate()
-        assert process.child.wait(60) == 0
+        assert process.end() == 0
 
 
 def test_a_kill_loses_no_feedback_that_was_acknowledged(home, tmp_path):
@@ -116,8 +122,7 @@ def test_a_kill_loses_no_feedback_that_was_acknowledged(home, tmp_path):
 
         load = Load(ask, threads=8)
         time.sleep(0.4 + 0.2 * (number % 4))
-        process.child.kill()
-        process.child.wait()
+        assert process.end(signal.SIGKILL) == -signal.SIGKILL
         acknowledged = {name for status, name in load.stop() if status == 200}
         with sqlite3.connect(file) as database:
             kept = {row[0] for row in database.execute("select request from feedback")}
