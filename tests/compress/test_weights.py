@@ -1,5 +1,7 @@
 """A compressed model answers like its own dequantised weights, in a quarter of the bytes."""
 
+import asyncio
+
 import jax
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from jaxlm.export.write import write_artefact
 from jaxlm.hub.pretrained import leaves_by_path
 from jaxlm.nn.quantise import dequantise
 from jaxlm.predict.load import LoadedModel
-from small_models import image_classifier, images
+from jaxlm.serve.engine import Engine, TextRequest
+from small_models import image_classifier, images, text_model
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -26,6 +29,22 @@ def test_answers_are_those_of_the_restored_weights_and_survive_an_artefact(bits,
     assert jaxlm.load(tmp_path)(images(6)) == small(images(6))
     kinds = {str(np.asarray(leaf).dtype) for leaf in leaves_by_path(jaxlm.load(tmp_path).variables).values()}
     assert ("int8" if bits == 8 else "uint8") in kinds
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_texts_are_written_with_the_restored_weights_in_slots_too(bits, tmp_path):
+    small = quantise_model(text_model(), bits)
+    write_artefact(tmp_path, small, ModelFacts("text", 1))
+    opened = jaxlm.load(tmp_path)
+    engine = Engine(opened.predictor.decoder, opened.variables, slots=2)
+    engine.start()
+
+    async def written():
+        return [token async for token in engine.write(TextRequest(list(b"the"), 12))]
+
+    text = bytes(asyncio.run(written())).decode("utf-8", "replace")
+    engine.close()
+    assert text == opened(["the"], length=12)[0]["text"] == small(["the"], length=12)[0]["text"]
 
 
 def test_a_table_compares_bytes_times_and_scores():
