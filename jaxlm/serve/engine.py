@@ -180,13 +180,11 @@ class Engine:
         for request in self._requests():
             if request.gone:
                 self._leave(request)
-        given: list[tuple[_Request, list[Any]]] = []
         if unread := [one for one in self._requests() if one.read < len(one.asked.tokens)]:
-            given += self._read_piece(min(unread, key=lambda one: one.since))
+            self._read_piece(min(unread, key=lambda one: one.since))
         if writing := [one for one in self._requests() if one.new]:
             found = self._advance(writing, *self._shape(writing, bool(unread) or bool(self._waiting)))
-            given += [(one, self._taken(one, found[:, one.slot or 0].tolist())) for one in writing]
-        self._give(given)
+            self._give([(one, self._taken(one, found[:, one.slot or 0].tolist())) for one in writing])
 
     def _shape(self, writing: Sequence[_Request], hurry: bool) -> tuple[int, int]:
         """Return the places and the number of tokens of the next step.
@@ -204,12 +202,13 @@ class Engine:
     def _requests(self) -> list[_Request]:
         return [one for one in self._held if one is not None]
 
-    def _read_piece(self, request: _Request) -> list[tuple[_Request, list[Any]]]:
+    def _read_piece(self, request: _Request) -> None:
         asked, start = request.asked, request.read
         piece = np.asarray(asked.tokens[start : start + self.decoder.piece], np.int32)
         token = self._read(request.slot, piece, start == 0, asked, 0)
         request.read += len(piece)
-        return [(request, self._taken(request, [int(token)]))] if request.read == len(asked.tokens) else []
+        if request.read == len(asked.tokens):
+            self._give([(request, self._taken(request, [int(token)]))])
 
     def _read(self, slot: int | None, piece: np.ndarray, fresh: bool, asked: TextRequest, step: int) -> Any:
         padded = np.pad(piece, (0, self.decoder.piece - len(piece)))

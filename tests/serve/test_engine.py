@@ -119,3 +119,22 @@ def test_an_error_of_the_device_reaches_those_under_way_and_no_one_else(engine, 
     with pytest.raises(RuntimeError, match="lost"):
         asyncio.run(written(engine, TextRequest([1], 5)))
     assert len(asyncio.run(written(engine, TextRequest([1], 5)))) == 5
+
+
+def test_a_text_that_was_complete_before_an_error_is_given(engine, monkeypatch):
+    """One token comes from reading the prompt; the step that fails belongs to others."""
+
+    def never(*args, **options):
+        raise RuntimeError("lost")
+
+    monkeypatch.setattr(engine, "_step", never)
+
+    async def both():
+        asked = (TextRequest([1], 5), TextRequest([2], 1), TextRequest([3], 1))
+        return await asyncio.wait_for(
+            asyncio.gather(*(written(engine, one) for one in asked), return_exceptions=True), 60
+        )
+
+    found = asyncio.run(both())
+    assert isinstance(found[0], RuntimeError)
+    assert all(isinstance(one, RuntimeError) or len(one) == 1 for one in found[1:])
