@@ -7,6 +7,7 @@ import ast
 import importlib
 import importlib.util
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -93,3 +94,10 @@ def test_a_module_of_an_extra_that_is_not_installed_is_read(monkeypatch):
     monkeypatch.delitem(sys.modules, "jaxlm.decode.lm_eval", raising=False)
     assert member("jaxlm.decode.lm_eval", "likelihoods_of") is None
     assert member("jaxlm.decode.lm_eval", "Instance") == "Instance"
+
+
+def test_no_two_test_files_have_one_name():
+    """Pytest imports them by their name, and that of a folder that is a package: of two, one would not be collected."""
+    files = (ROOT / "tests").rglob("test_*.py")
+    names = Counter(str(file) if (file.parent / "__init__.py").is_file() else file.name for file in files)
+    assert [name for name, count in names.items() if count > 1] == []
