@@ -37,7 +37,10 @@ def write_dataset(folder: Path, told: Iterable[Told]) -> Counter[str]:
             counts[one.label if one.label is not None else one.kind] += 1
     kinds = sorted({one.kind for one in found})
     if not found:
-        raise BadInput("there is no feedback with a label or a correction and its input: nothing to write")
+        raise BadInput(
+            "nothing to write: no feedback has a label or a correction, and its input: serve with --keep-predictions, or "
+            "send the input with the feedback"
+        )
     if len(kinds) > 1 or kinds[0] not in WRITERS:
         raise BadInput(f"feedback on inputs of the kinds {', '.join(kinds)}: choose one model with --model")
     WRITERS[kinds[0]](folder, found)
