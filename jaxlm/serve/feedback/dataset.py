@@ -38,8 +38,8 @@ def write_dataset(folder: Path, told: Iterable[Told]) -> Counter[str]:
     kinds = sorted({one.kind for one in found})
     if not found:
         raise BadInput(
-            "nothing to write: no feedback has a label or a correction, and its input: serve with --keep-predictions, or "
-            "send the input with the feedback"
+            "nothing to write: no feedback has a label or a correction, and its input: serve with --keep-predictions, "
+            "or send the input with the feedback"
         )
     if len(kinds) > 1 or kinds[0] not in WRITERS:
         raise BadInput(f"feedback on inputs of the kinds {', '.join(kinds)}: choose one model with --model")
