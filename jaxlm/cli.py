@@ -66,7 +66,6 @@ def parser() -> argparse.ArgumentParser:
     _predict(choices)
     options.add_hub(choices)
     deploy.add_deploy(choices)
-    deploy.add_feedback(choices)
     options.add_crossval(choices)
     _ablate(choices)
     _tune(choices)

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlm.data.tokenizers.specs import ByteTokenizer
+from jaxlm.export.card import ModelFacts
+from jaxlm.export.write import write_artefact
 from jaxlm.losses import IMAGE
 from jaxlm.models.gpt import GPT
 from jaxlm.models.mlp import MLP
@@ -36,3 +38,11 @@ def text_model():
     model = GPT(vocab=256, depth=1, width=16, heads=2, context=32)
     variables = model.init(jax.random.key(0), np.zeros((1, 4), np.int32))
     return LoadedModel(language_writer(model, TokenizePrompts(tokenizer=ByteTokenizer(), context=32), ()), variables)
+
+
+def write_models(home, **models):
+    """Write models as artefacts with these names below a folder, and return it."""
+    for name, model in models.items():
+        (home / name).mkdir()
+        write_artefact(home / name, model, ModelFacts(name, 1))
+    return home

@@ -16,7 +16,6 @@ from jaxlm.predict.load import LoadedModel
 from jaxlm.predict.predictor import Example, stack_rows
 from jaxlm.runs.checkpoint import CheckpointStep
 from jaxlm.runs.weights import load_into
-from jaxlm.steps import compute
 from jaxlm.train.recorder import Recorder
 
 ROUNDS = 15
@@ -91,9 +90,7 @@ def scores_of(recorder: Recorder, step: CheckpointStep, variables: Any) -> dict[
         variables: {"params": ..., other collections}.
     """
     state = recorder.restore(recorder.checkpoints.choose(step))
-    state = load_into(state, leaves_by_path(variables))
-    found = recorder.sums(state)
-    return {name: x for key, metrics in found.items() for name, x in compute(metrics, f"{key}/").items()}
+    return recorder.numbers(load_into(state, leaves_by_path(variables)))
 
 
 def comparison(found: Mapping[str, Measured], form: str = "simple") -> str:

@@ -11,8 +11,6 @@ from jaxlm.errors import BadInput
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.load import load_module
 from jaxlm.runs.weights import open_checkpoints
-from jaxlm.steps import compute
-from jaxlm.train.recorder import Recorder
 from jaxlm.train.replay.fork import appearing, begin, changed_fields
 
 
@@ -40,19 +38,20 @@ def prune_run(source: RunDirectory, step: int, new: Path, change: Callable[[Any]
     optim = dataclasses.replace(before.optim, prune=dataclasses.replace(before.optim.prune, keep=True))
     run = dataclasses.replace(before.run, directory=str(new))
     config = dataclasses.replace(before, optim=optim, run=run)
-    with appearing(load_module(source.experiment).build, config, new) as recorder:
+    build = load_module(source.experiment).build
+    with appearing(build, config, new) as recorder:
         layout = recorder.place.layout(recorder.shapes())
         state = open_checkpoints(source, before.run).restore(step, layout)
         if not hasattr(state, "params"):
             raise BadInput(f"{source.path} trains several nets, and one alone can be pruned")
-        numbers = {"before": _numbers(recorder, state)}
+        numbers = {"before": recorder.numbers(state)}
         pruned, ema = _in_place(change(state.params), state.params), state.ema
         if ema is not None:
             ema = {**ema, "params": _in_place(change(ema["params"]), state.params)}
         state = state.replace(params=pruned, ema=ema)
-        numbers["after"] = _numbers(recorder, state)
+        numbers["after"] = recorder.numbers(state)
         origin = {"run": str(source.path.absolute()), "step": step, "changed": changed_fields(before, config)}
-        begin(recorder, load_module(source.experiment).build, origin | {"lineage": source.lineage()})
+        begin(recorder, build, origin | {"lineage": source.lineage()})
         recorder.run_dir.append_metrics(step, numbers["after"])
         recorder.checkpoints.save(step, state, numbers["after"])
     return numbers
@@ -60,8 +59,3 @@ def prune_run(source: RunDirectory, step: int, new: Path, change: Callable[[Any]
 
 def _in_place(new: Any, old: Any) -> Any:
     return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), new, old)
-
-
-def _numbers(recorder: Recorder, state: Any) -> dict[str, float]:
-    found = recorder.sums(state)
-    return {name: x for key, metrics in found.items() for name, x in compute(metrics, f"{key}/").items()}

@@ -24,6 +24,7 @@ from jaxlm.hub.tensors import FILE as WEIGHTS
 from jaxlm.hub.tensors import Tensors
 from jaxlm.predict.load import LoadedModel
 from jaxlm.predict.predictor import Predictor
+from jaxlm.runs.seal import digest_file
 from jaxlm.runs.serialise import class_names, digested_text, from_json, read_digested
 
 MANIFEST, PROBES, CARD = "artefact.json", "probes.json", "README.md"
@@ -187,12 +188,6 @@ def check_jax(oldest: str, here: str, place: Path) -> None:
     numbers = [tuple(int(part) for part in text.split(".")[:2]) for text in (oldest, here)]
     if numbers[1] < numbers[0]:
         raise BadInput(f"{place} needs jax {oldest} or newer, and this is {here}: install a newer one")
-
-
-def digest_file(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def to_wire(value: Any) -> Any:

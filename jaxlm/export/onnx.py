@@ -28,7 +28,7 @@ INSTALL = "pip install --no-deps jax2onnx, and pip install onnx onnx-ir onnxrunt
 def write_onnx(folder: Path, model: LoadedModel) -> float:
     """Write `model.onnx`, and the host halves as data with probes beside it, and compare both on the probes.
 
-    The model takes the arrays of a batch by their names, with any number of rows where that can be converted.
+    The model takes the arrays of a batch by their names, with the number of rows of the evaluation.
 
     Args:
         folder: empty.

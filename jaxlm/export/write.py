@@ -18,7 +18,6 @@ from jaxlm.export.artefact import (
     MANIFEST,
     PROBES,
     answers_differ,
-    digest_file,
     open_artefact,
     to_wire,
 )
@@ -30,6 +29,7 @@ from jaxlm.hub.tensors import FILE as WEIGHTS
 from jaxlm.hub.tensors import save_file
 from jaxlm.predict.load import LoadedModel
 from jaxlm.runs.checkpoint import Say
+from jaxlm.runs.seal import digest_file
 from jaxlm.runs.serialise import class_names, to_json, write_digested
 
 
@@ -56,15 +56,7 @@ def write_artefact(
     halves = {name: half_as_data(getattr(predictor, name)) for name in ("preprocess", "postprocess")}
     probes = probe_inputs(predictor) if inputs is None else list(inputs)
     answers = model(probes)
-    programs = []
-    for program, code, reason in export_programs(predictor, model.variables):
-        (folder / program.file).write_bytes(code)
-        programs.append(asdict(program))
-        if program.batch is not None:
-            say(f"{program.file} takes {program.batch} rows at a time alone ({reason})")
-        elif reason:
-            say(f"{program.file} runs on {', '.join(program.platforms)} alone ({reason})")
-    decoder = None
+    programs, decoder = _write_programs(folder, model, say), None
     if predictor.decoder is not None:
         decoder = {name: getattr(predictor.decoder, name) for name in ("context", "piece", "sizes", "counts")}
         for name, code in export_slots(predictor.decoder, model.variables).items():
@@ -93,6 +85,19 @@ def write_artefact(
     }
     write_digested(folder / MANIFEST, content)
     check_probes(open_artefact(folder).load(), probes, answers)
+
+
+def _write_programs(folder: Path, model: LoadedModel, say: Say) -> list[dict[str, Any]]:
+    """Write a program for each shape of rows, and return what artefact.json says of them."""
+    found = []
+    for program, code, reason in export_programs(model.predictor, model.variables):
+        (folder / program.file).write_bytes(code)
+        found.append(asdict(program))
+        if program.batch is not None:
+            say(f"{program.file} takes {program.batch} rows at a time alone ({reason})")
+        elif reason:
+            say(f"{program.file} runs on {', '.join(program.platforms)} alone ({reason})")
+    return found
 
 
 def check_probes(model: LoadedModel, inputs: Sequence[Any], answers: Sequence[Any], tolerance: float = 0.0) -> None:

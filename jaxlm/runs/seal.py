@@ -44,7 +44,7 @@ def write_seal(folder: Path, content: Mapping[str, Any]) -> None:
         folder: of the checkpoint.
         content: "step", "metrics" and "leaves".
     """
-    files = {str(path.relative_to(folder)): _digest(path, sync=True) for path in _files(folder)}
+    files = {str(path.relative_to(folder)): digest_file(path, sync=True) for path in _files(folder)}
     for path in [*(p for p in folder.rglob("*") if p.is_dir()), folder, folder.parent]:
         sync_folder(path)
     write_digested(folder / SEAL, {**content, "metrics": _finite(content["metrics"]), "files": files})
@@ -79,7 +79,7 @@ def find_damage(folder: Path) -> str | None:
             path = folder / name
             if not path.is_file():
                 return f"{name} is missing"
-            if _digest(path) != digest:
+            if digest_file(path) != digest:
                 return f"{name} has other bytes than were sealed"
     except ValueError as error:
         return str(error)
@@ -98,7 +98,8 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (SEAL, partial_name(SEAL)))
 
 
-def _digest(path: Path, sync: bool = False) -> str:
+def digest_file(path: Path, sync: bool = False) -> str:
+    """Return the SHA-256 of a file; with `sync`, after it was forced to disk."""
     with path.open("rb") as file:
         if sync:
             os.fsync(file.fileno())

@@ -49,7 +49,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     413: {"model": Refusal, "description": "The body is too large"},
     422: {"model": Refusal, "description": "An input or option cannot be used"},
     429: {"model": Refusal, "description": "Too much is waiting; Retry-After says when to come again"},
-    503: {"model": Refusal, "description": "It took too long, or the service is ending"},
+    503: {"model": Refusal, "description": "It took too long"},
 }
 
 
@@ -105,7 +105,17 @@ def make_app(
 
 def _routes(shelf: Shelf, limits: Limits, counters: Counters, store: Store | None, keeper: Keeper) -> FastAPI:
     app = FastAPI(title="jaxlm", version="1", responses=ERRORS, description="Models of jaxlm over HTTP.")
-    app.state.shelf = shelf
+    _service_routes(app, shelf, counters)
+    _model_routes(app, shelf, limits, keeper)
+    app.include_router(openai_routes(shelf, limits.seconds))
+    app.include_router(feedback_routes(shelf, store))
+    _pages(app)
+    _errors(app)
+    return app
+
+
+def _service_routes(app: FastAPI, shelf: Shelf, counters: Counters) -> None:
+    """Add the routes about the service itself."""
 
     @app.get("/livez", tags=["service"], response_class=PlainTextResponse, responses={})
     async def livez() -> str:
@@ -114,9 +124,7 @@ def _routes(shelf: Shelf, limits: Limits, counters: Counters, store: Store | Non
 
     @app.get("/readyz", tags=["service"], response_class=PlainTextResponse)
     async def readyz() -> str:
-        """Say that every model is open and asked its probes; 503 while the service ends."""
-        if shelf.closing:
-            raise HTTPException(503, "the service is ending")
+        """Say that every model is open and has answered its probes."""
         return "ok"
 
     @app.get("/metrics", tags=["service"], response_class=PlainTextResponse)
@@ -129,6 +137,20 @@ def _routes(shelf: Shelf, limits: Limits, counters: Counters, store: Store | Non
                 counters.slots.labels(served.name).set(served.engine.used)
             counters.waiting.labels(served.name).set(waiting)
         return Response(counters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.post("/admin/reload", tags=["service"])
+    async def reload(asked: ReloadRequest) -> ReloadAnswer:
+        """Open a model again from its folder, verify and probe it, and serve it in the place of the old one."""
+        return await _swap(shelf, counters, asked, shelf.reload)
+
+    @app.post("/admin/rollback", tags=["service"])
+    async def rollback(asked: ReloadRequest) -> ReloadAnswer:
+        """Serve again what was served before the last reload."""
+        return await _swap(shelf, counters, asked, shelf.rollback)
+
+
+def _model_routes(app: FastAPI, shelf: Shelf, limits: Limits, keeper: Keeper) -> None:
+    """Add the routes that list models and ask them."""
 
     @app.get("/v1/models", tags=["models"])
     async def models() -> ModelList:
@@ -152,22 +174,6 @@ def _routes(shelf: Shelf, limits: Limits, counters: Counters, store: Store | Non
             answers = [{"error": str(one)} if isinstance(one, BadInput) else without_nan(one) for one in found]
             keeper.keep(request.state.id, served, asked.inputs, answers)
             return PredictAnswer(id=request.state.id, model=served.name, digest=served.digest, answers=answers)
-
-    @app.post("/admin/reload", tags=["service"])
-    async def reload(asked: ReloadRequest) -> ReloadAnswer:
-        """Open a model again from its folder, verify and probe it, and serve it in the place of the old one."""
-        return await _swap(shelf, counters, asked, shelf.reload)
-
-    @app.post("/admin/rollback", tags=["service"])
-    async def rollback(asked: ReloadRequest) -> ReloadAnswer:
-        """Serve again what was served before the last reload."""
-        return await _swap(shelf, counters, asked, shelf.rollback)
-
-    app.include_router(openai_routes(shelf, limits.seconds))
-    app.include_router(feedback_routes(shelf, store))
-    _pages(app)
-    _errors(app)
-    return app
 
 
 def _pages(app: FastAPI) -> None:

@@ -147,13 +147,13 @@ class Batcher:
             outputs = jax.device_get(self._program(self._variables, stack_rows([one.row for one in live], size)))
         except Exception as error:
             for one in live:
-                _settle(one.done, error=error)
+                settle_future(one.done, error=error)
             return
         for number, one in enumerate(live):
-            _settle(one.done, {name: x[number] for name, x in outputs.items()})
+            settle_future(one.done, {name: x[number] for name, x in outputs.items()})
 
 
-def _settle(future: asyncio.Future, result: Any = None, error: Exception | None = None) -> None:
+def settle_future(future: asyncio.Future, result: Any = None, error: Exception | None = None) -> None:
     """Give a future its result in its own loop; one that was given up, or whose loop has ended, is passed over."""
 
     def settle() -> None:

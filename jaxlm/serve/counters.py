@@ -23,7 +23,6 @@ class Counters:
         self.seconds = Histogram("jaxlm_request_seconds", "Time of a request", ["route"], buckets=SECONDS, registry=own)
         self.rows = Histogram("jaxlm_batch_rows", "Rows of a batch, no padding", ["model"], buckets=ROWS, registry=own)
         self.padding = Counter("jaxlm_padding_rows", "Rows of zeros that filled batches up", ["model"], registry=own)
-        self.answers = Counter("jaxlm_answers", "Answers by model and label", ["model", "label"], registry=own)
         self.waiting = Gauge("jaxlm_waiting_rows", "Rows that wait", ["model"], registry=own)
         self.slots = Gauge("jaxlm_slots_used", "Texts that are being written", ["model"], registry=own)
         self.model = Gauge("jaxlm_model", "1 for a model that is served", ["model", "digest"], registry=own)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -134,16 +134,13 @@ class Served:
         self.pool.shutdown(wait=True)
 
 
-def open_model(
-    path: Path, batching: Batching, seen: Callable[[int, int], None], step: int | Literal["best"] | None = None
-) -> Served:
+def open_model(path: Path, batching: Batching, seen: Callable[[int, int], None]) -> Served:
     """Open a run or an artefact, ask it its probes, and compile what it will be asked for.
 
     Args:
         path: of its folder.
         batching: how rows are put together.
         seen: see `Batcher`.
-        step: the checkpoint of a run.
 
     Raises:
         BadInput: it cannot be read, is damaged, or does not give the answers that it was exported with.
@@ -154,7 +151,7 @@ def open_model(
         inputs, answers = map(list, zip(*artefact.probes(), strict=True))
         check_probes(model, inputs, answers, TOLERANCE)
     else:
-        model = load_run(path, step)
+        model = load_run(path)
         digest, inputs = digest_of(model), probe_inputs(model.predictor, 1)
         model(inputs)
     batcher = Batcher(

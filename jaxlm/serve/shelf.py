@@ -30,7 +30,6 @@ class Shelf:
         self._users: dict[int, int] = {}  # by the id of a model
         self._leaving: list[Served] = []
         self._lock, self._swapping = threading.Lock(), threading.Lock()
-        self.closing = False
 
     def add(self, path: Path) -> None:
         """Open a model.
@@ -119,9 +118,3 @@ class Shelf:
                 self._users.pop(id(served), None)
         for served in ended:
             threading.Thread(target=served.close, daemon=True).start()
-
-    def close(self) -> None:
-        """Close every model after its last request."""
-        self.closing = True
-        for served in {id(one): one for one in [*self._now.values(), *self._before.values(), *self._leaving]}.values():
-            served.close()

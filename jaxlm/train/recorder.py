@@ -177,6 +177,10 @@ class Recorder:
         """Return the merged metrics of every evaluation, by its name, for a report that needs more than the numbers."""
         return {name: self._evaluator.sums(name, state) for name in self.experiment.evaluations}
 
+    def numbers(self, state: Any) -> dict[str, float]:
+        """Return the numbers of every evaluation, as {"eval/loss": 0.5, ...}; nothing is recorded."""
+        return self._evaluator.numbers(self.experiment.evaluations, state)
+
     def _check_metric(self, metrics: Mapping[str, float]) -> None:
         run = self.config.run
         name, _, _ = run.metric.partition("/")

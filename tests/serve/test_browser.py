@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jaxlm.export.card import ModelFacts
-from jaxlm.export.write import write_artefact
 from serve.served import service
 from serve.test_openai import chat_model
-from small_models import image_classifier, text_model
+from small_models import image_classifier, text_model, write_models
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -31,9 +29,7 @@ def browser():
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     home = tmp_path_factory.mktemp("models")
-    for name, model in (("pictures", image_classifier()), ("texts", text_model()), ("chats", chat_model())):
-        (home / name).mkdir()
-        write_artefact(home / name, model, ModelFacts(name, 1))
+    write_models(home, pictures=image_classifier(), texts=text_model(), chats=chat_model())
     with service([home / name for name in ("pictures", "texts", "chats")]) as found:
         yield found
 

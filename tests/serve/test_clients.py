@@ -7,12 +7,10 @@ import sys
 
 import pytest
 
-from jaxlm.export.card import ModelFacts
-from jaxlm.export.write import write_artefact
 from jaxlm.serve.feedback.store import Store
 from serve.served import service
 from serve.test_openai import chat_model
-from small_models import image_classifier, text_model
+from small_models import image_classifier, text_model, write_models
 
 pytestmark = pytest.mark.slow
 TOKEN = "a-token-of-more-than-16-characters"
@@ -21,9 +19,7 @@ TOKEN = "a-token-of-more-than-16-characters"
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     home = tmp_path_factory.mktemp("models")
-    for name, model in (("pictures", image_classifier()), ("texts", text_model()), ("chats", chat_model())):
-        (home / name).mkdir()
-        write_artefact(home / name, model, ModelFacts(name, 1))
+    write_models(home, pictures=image_classifier(), texts=text_model(), chats=chat_model())
     store = Store(str(home / "told.db"))
     with service([home / name for name in ("pictures", "texts", "chats")], token=TOKEN, store=store) as found:
         yield found

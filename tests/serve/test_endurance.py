@@ -13,12 +13,10 @@ import time
 
 import pytest
 
-from jaxlm.export.card import ModelFacts
-from jaxlm.export.write import write_artefact
 from jaxlm.serve.model import Batching
 from serve.served import Client, service
 from serve.test_service import png
-from small_models import image_classifier, images, text_model
+from small_models import image_classifier, images, text_model, write_models
 
 pytestmark = pytest.mark.slow
 DRAINS, KILLS, RELOADS, STREAMS = (
@@ -30,9 +28,7 @@ DRAINS, KILLS, RELOADS, STREAMS = (
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("models")
-    for name, model in (("pictures", image_classifier()), ("texts", text_model())):
-        (home / name).mkdir()
-        write_artefact(home / name, model, ModelFacts(name, 1))
+    write_models(home, pictures=image_classifier(), texts=text_model())
     return home
 
 

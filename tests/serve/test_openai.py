@@ -7,14 +7,12 @@ import pytest
 
 import jaxlm
 from jaxlm.data.tokenizers.specs import ByteTokenizer
-from jaxlm.export.card import ModelFacts
-from jaxlm.export.write import write_artefact
 from jaxlm.models.gpt import GPT
 from jaxlm.predict.continuations import TokenizeChats, language_writer
 from jaxlm.predict.load import LoadedModel
 from jaxlm.serve.model import Batching
 from serve.served import service
-from small_models import image_classifier, text_model
+from small_models import image_classifier, text_model, write_models
 
 LONG = [{"role": "user", "content": "x" * 200}]
 
@@ -32,9 +30,7 @@ def chat_model():
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("models")
-    for name, model in (("texts", text_model()), ("chats", chat_model()), ("pictures", image_classifier())):
-        (home / name).mkdir()
-        write_artefact(home / name, model, ModelFacts(name, 1))
+    write_models(home, texts=text_model(), chats=chat_model(), pictures=image_classifier())
     return home
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+import socket
 
 import pytest
 from PIL import Image
@@ -17,7 +18,7 @@ from jaxlm.serve.app import Limits
 from jaxlm.serve.limits import read_tokens
 from jaxlm.serve.model import Batching
 from serve.served import Client, service
-from small_models import image_classifier, images, text_model
+from small_models import image_classifier, images, text_model, write_models
 
 TOKEN = "a-token-of-more-than-16-characters"
 
@@ -32,9 +33,7 @@ def png(pixels):
 def artefacts(tmp_path_factory):
     """Two artefacts, of images and of texts."""
     home = tmp_path_factory.mktemp("artefacts")
-    for name, model in (("pictures", image_classifier()), ("texts", text_model())):
-        (home / name).mkdir()
-        write_artefact(home / name, model, ModelFacts(name, 1))
+    write_models(home, pictures=image_classifier(), texts=text_model())
     return home
 
 
@@ -179,16 +178,20 @@ def test_tokens_are_read_from_a_file_and_the_environment(tmp_path):
         read_tokens(str(file), None)
 
 
-def test_a_body_that_is_too_large_is_refused_with_and_without_its_length(artefacts):
-    with service([artefacts / "texts"], limits=Limits(body=1000)) as client:
-        assert client.ask("POST", "/v1/predict", {"inputs": ["x" * 2000]})[0] == 413
-        pieces = iter([b'{"inputs": ["', *[b"x" * 100] * 20, b'"]}'])
-        import http.client
+def refused_at_once(client, header, body):
+    """The status of a request that is sent in one piece, as the service may close before the rest of several comes."""
+    lines = ["POST /v1/predict HTTP/1.1", "Host: x", "Content-Type: application/json", header, "", ""]
+    with socket.create_connection(("127.0.0.1", client.port), timeout=60) as line:
+        line.sendall("\r\n".join(lines).encode() + body)
+        return int(line.recv(1000).split()[1])
 
-        connection = http.client.HTTPConnection("127.0.0.1", client.port)
-        connection.request("POST", "/v1/predict", pieces, {"content-type": "application/json"})
-        assert connection.getresponse().status == 413
-        connection.close()
+
+def test_a_body_that_is_too_large_is_refused_with_and_without_its_length(artefacts):
+    body = json.dumps({"inputs": ["x" * 2000]}).encode()
+    pieces = b"".join(b"64\r\n" + b"x" * 100 + b"\r\n" for _ in range(20)) + b"0\r\n\r\n"
+    with service([artefacts / "texts"], limits=Limits(body=1000)) as client:
+        assert refused_at_once(client, f"Content-Length: {len(body)}", body) == 413
+        assert refused_at_once(client, "Transfer-Encoding: chunked", pieces) == 413
 
 
 def test_a_reload_serves_the_new_weights_and_a_rollback_the_old_ones(artefacts, tmp_path):

@@ -17,6 +17,7 @@ import sqlalchemy as sql
 from sqlalchemy.exc import SQLAlchemyError
 
 from jaxlm.errors import BadInput, one_line
+from jaxlm.serve.batching import settle_future
 
 DAY = 86400.0
 TABLES = sql.MetaData()
@@ -138,13 +139,13 @@ class Store:
             self._write(group)
         except Exception as error:  # of the database, or of a value that its driver cannot write
             if len(group) == 1:
-                _settle(group[0][2], BadInput(f"the database refused it: {one_line(error)}"))
+                settle_future(group[0][2], error=BadInput(f"the database refused it: {one_line(error)}"))
                 return
             for one in group:
                 self._commit([one])
             return
         for _, _, done in group:
-            _settle(done)
+            settle_future(done)
 
     def _write(self, group: list[tuple[Any, Any, asyncio.Future]]) -> None:
         with self._engine.begin() as connection:
@@ -220,12 +221,3 @@ def _durable(connection: Any, record: Any) -> None:
     """Have SQLite write ahead (readers do not wait), and return from a commit when it is on disk."""
     for line in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
         connection.execute(f"PRAGMA {line}")
-
-
-def _settle(done: asyncio.Future, error: Exception | None = None) -> None:
-    def settle() -> None:
-        if not done.done():
-            done.set_result(None) if error is None else done.set_exception(error)
-
-    with contextlib.suppress(RuntimeError):  # the loop is closed
-        done.get_loop().call_soon_threadsafe(settle)

@@ -1,7 +1,6 @@
 """Texts over the routes and messages of OpenAI's API, so that its clients talk to a model of jaxlm.
 
-https://platshape.openai.com/docs/api-reference, as it was in 2026. A field that would change the answer and is not
-supported is refused, and never ignored.
+https://platform.openai.com/docs/api-reference, as it was in 2026.
 """
 
 import asyncio

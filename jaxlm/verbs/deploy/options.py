@@ -16,6 +16,13 @@ def pattern(text: str) -> tuple[int, int]:
 
 def add_deploy(verbs: Any) -> None:
     """Add the verbs that give a run's model to others."""
+    _export(verbs)
+    _compress(verbs)
+    _serve(verbs)
+    _feedback(verbs)
+
+
+def _export(verbs: Any) -> None:
     export = verbs.add_parser("export", help="write a run's model in a format that other programs read")
     export.add_argument("run", metavar="RUN", help=RUN)
     export.add_argument("out", metavar="DIR", help="a new folder")
@@ -37,6 +44,8 @@ def add_deploy(verbs: Any) -> None:
     )
     export.add_argument("--step", type=step, default=None, help=STEP)
 
+
+def _compress(verbs: Any) -> None:
     compress = verbs.add_parser("compress", help="make a smaller model of a run, and measure both on the same data")
     compress.add_argument("run", metavar="RUN", help=RUN)
     compress.add_argument("out", metavar="DIR", help="a new folder: an artefact, or with --prune and --nm a run")
@@ -52,6 +61,8 @@ def add_deploy(verbs: Any) -> None:
     )
     compress.add_argument("--step", type=step, default=None, help=STEP)
 
+
+def _serve(verbs: Any) -> None:
     serve = verbs.add_parser("serve", help="answer over HTTP with runs and artefacts, and show a page to try them")
     serve.add_argument("models", metavar="MODEL", nargs="+", help="a run directory or the folder of an artefact")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: this machine alone)")
@@ -84,8 +95,7 @@ def add_deploy(verbs: Any) -> None:
     serve.add_argument("--timeout", type=float, default=60.0, metavar="S", help="of a request (default 60)")
 
 
-def add_feedback(verbs: Any) -> None:
-    """`feedback`."""
+def _feedback(verbs: Any) -> None:
     feedback = verbs.add_parser("feedback", help="make a training set of the feedback that a service kept")
     feedback.add_argument("db", metavar="DB", help="its file, or postgresql://USER@HOST/NAME")
     feedback.add_argument("--to", required=True, metavar="DIR", help="a new folder for the data set")
