@@ -1,1 +1,1 @@
-"""What a service is told about its answers: kept, and made a training set."""
+"""Feedback on the answers of a service: stored, and written as a training set."""

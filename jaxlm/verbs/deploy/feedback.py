@@ -1,4 +1,4 @@
-"""`jaxlm feedback`: a training set of what a service was told."""
+"""`jaxlm feedback`: write a training set of the feedback that a service stored."""
 
 import argparse
 from pathlib import Path
