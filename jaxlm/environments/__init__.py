@@ -1,0 +1,19 @@
+"""Environments that an agent acts in, as pure functions, and the loop that acts in many of them."""
+
+from jaxlm.environments.cartpole import CartPole
+from jaxlm.environments.protocol import Box, Discrete, Environment, Outcome
+from jaxlm.environments.rollout import Policy, Transitions, Worlds, advance, rollout, start
+
+__all__ = [
+    "Box",
+    "CartPole",
+    "Discrete",
+    "Environment",
+    "Outcome",
+    "Policy",
+    "Transitions",
+    "Worlds",
+    "advance",
+    "rollout",
+    "start",
+]
