@@ -13,7 +13,7 @@ from jaxlm import steps
 from jaxlm.errors import BadInput
 from jaxlm.parallel import Placement
 from jaxlm.predict import Predictor
-from jaxlm.predict.vision.pictures import painted, painter, picture_painter, picture_sheet
+from jaxlm.predict.vision.pictures import check_shape, painted, painter, picture_painter, picture_sheet
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.settings import COMPOSED
 from jaxlm.steps import LossFn, transforms
@@ -80,12 +80,8 @@ def check(config: Config) -> None:
     Raises:
         BadInput: one line that says what does not fit.
     """
-    model, shape = config.model, config.data.shape()
-    model.validate()
-    config.data.check(model, config.run.repeat)
-    if tuple(shape) != tuple(model.shape):
-        size = " ".join(map(str, shape))
-        raise BadInput(f"the images are {list(shape)} and model.shape {list(model.shape)}: set --model.shape {size}")
+    check_shape(config)
+    config.data.check(config.model, config.run.repeat)
     if config.init.path is not None:
         raise BadInput(f"init.path is {config.init.path}, and both nets of a GAN start from new weights: leave it out")
 

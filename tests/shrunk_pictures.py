@@ -1,9 +1,10 @@
 """Words that shrink the configs of pictures, and captioned pictures in the forms that they read."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from whole_path import SHORT, digits, write_arrays
+from whole_path import ROOT, SHORT, digits, run_main, write_arrays
 
 TINY_PICTURES = "--model.encoder.depth 1 --model.encoder.width 8 --decode.method euler --decode.steps 2 --run.ema 0.5"
 TINY_DIT = f"{TINY_PICTURES} --model.depth 1 --model.width 16 --model.heads 2 --optim.peak-lr 1e-2"
@@ -15,6 +16,10 @@ GANS = {
     "gan_digits": f"{TINY_GAN} --data.images.batch 64",
     "gan_mnist": f"{TINY_GAN} {TINY_MNIST}",
 }
+TINY_CODES = "--model.pictures.widths 4 --model.transformer.depth 1 --model.transformer.width 16 "
+TINY_CODES += "--model.transformer.heads 2 --run.ema 0.5 --optim.peak-lr 1e-2 --data.images.batch 64"
+CODES = {"vq_vae_digits": "--model.widths 4 --run.ema 0.5 --optim.peak-lr 1e-2 --data.images.batch 64"}
+WRITTEN = {"dalle_digits": f"{TINY_CODES} --init.path AUTOENCODER"}
 PICTURES = {
     "dit_digits": f"{TINY_DIT} --data.images.batch 64",
     "dit_mnist_captions": f"{TINY_DIT} {TINY_MNIST}",
@@ -28,13 +33,28 @@ PICTURES = {
 
 def picture_words(name, tmp_path):
     """The words that shrink a config; pictures that are not at hand are exchanged for scikit-learn's real digits."""
-    words = {**PICTURES, **GANS}[name]
+    words = {**PICTURES, **GANS, **CODES, **WRITTEN}[name]
+    if "AUTOENCODER" in words:
+        train_autoencoder(tmp_path)
     if "ARRAYS" in words:
         write_arrays(tmp_path, 16)
     if "TABLE" in words:
         write_captions(tmp_path)
-    words = words.replace("ARRAYS", str(tmp_path)).replace("TABLE", str(tmp_path / "captions.csv"))
+    words = (
+        words.replace("ARRAYS", str(tmp_path))
+        .replace("AUTOENCODER", str(tmp_path / "autoencoder"))
+        .replace("TABLE", str(tmp_path / "captions.csv"))
+    )
     return [*words.split(), *SHORT]
+
+
+def train_autoencoder(folder):
+    """A run of `vq_vae_digits` of one update, in `autoencoder`."""
+    words = CODES["vq_vae_digits"].split()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        words += ["--run.steps", "1", "--run.save-every", "1", "--optim.warmup", "0"]
+        words += ["--run.directory", str(folder / "autoencoder")]
+        run_main(monkeypatch, "image_codes.py", ROOT / "configs" / "vq_vae_digits.py", *words)
 
 
 def write_captions(folder):

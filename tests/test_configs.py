@@ -20,7 +20,7 @@ from jaxlm.steps import compute
 from jaxlm.train.recorder import Recorder
 from shrunk_detectors import DETECTORS, detector_words
 from shrunk_images import IMAGES, image_words
-from shrunk_pictures import GANS, PICTURES, picture_words
+from shrunk_pictures import CODES, GANS, PICTURES, WRITTEN, picture_words
 from shrunk_recommenders import RECOMMENDERS, recommender_words
 from shrunk_sound import SPEECH, TRANSCRIBED, VOICES, speech_words, transcribed_words
 from shrunk_tables import INCOMES, TABLES, table_rows, table_words
@@ -66,6 +66,8 @@ EXPERIMENTS = {
     **dict.fromkeys(IMAGES, "image_classification.py"),
     **dict.fromkeys(PICTURES, "text_to_image.py"),
     **dict.fromkeys(GANS, "gan.py"),
+    **dict.fromkeys(CODES, "image_codes.py"),
+    **dict.fromkeys(WRITTEN, "caption_to_codes.py"),
     **dict.fromkeys(DETECTORS, "detection.py"),
     **dict.fromkeys(TALKS, "instruction_tuning.py"),
     **dict.fromkeys(MASKED, "masked_language_model.py"),
@@ -127,7 +129,7 @@ def words_of(name, tmp_path, monkeypatch):
         (TRANSCRIBED, transcribed_words),
         (IMAGES, image_words),
         (DETECTORS, detector_words),
-        ({**PICTURES, **GANS}, picture_words),
+        ({**PICTURES, **GANS, **CODES, **WRITTEN}, picture_words),
         (TALKS, talk_words),
         (TEXTS, text_words),
         (PAIRS, pair_words),
@@ -206,7 +208,9 @@ def check_predicted(name, run):
         inputs = [{"user": "1", "top": 3}, "2"]
     elif name in VOICES:
         inputs = ["seven", {"text": "three"}]
-    elif name in (*PICTURES, *GANS):
+    elif name in CODES:
+        inputs = list(RunDirectory(run).config().data.eval()[0]["image"][:2])
+    elif name in (*PICTURES, *GANS, *WRITTEN):
         inputs = [*RunDirectory(run).config().data.prompts(1), ""]
     else:
         inputs = ["You may [MASK] it."] if name in MASKED else ["You may copy it.", "the License"]
@@ -219,7 +223,9 @@ def check_predicted(name, run):
     assert all(keys <= answer.keys() for answer in answers if name in {**classes, **TAGS})
     assert all(isinstance(answer["value"], float) for answer in answers if name in TABLES)
     assert all(len(answer["items"]) == len(answer["scores"]) > 2 for answer in answers if name in RECOMMENDERS)
-    assert all({"pixels", "height", "width"} <= answer.keys() for answer in answers if name in PICTURES)
+    assert all(
+        {"pixels", "height", "width"} <= answer.keys() for answer in answers if name in {**PICTURES, **CODES, **WRITTEN}
+    )
     assert all({"answer", "start", "end", "probability"} <= answer.keys() for answer in answers if name in ASKED)
     assert all(
         isinstance(answer["text"], str)

@@ -4,6 +4,7 @@ import csv
 import json
 
 import pytest
+from sklearn.datasets import load_iris
 
 from test_list import jaxlm
 from whole_path import TEXT, write_folder
@@ -14,6 +15,7 @@ SMALL = "--run.steps 20 --optim.warmup 2 --run.eval-every 10 --run.save-every 10
 KINDS = {
     "csv": ("reviews.csv", ["--text", "review", "--label", "stars"], ["--model.encoder.width", "8"]),
     "jsonl": ("reviews.jsonl", [], ["--model.encoder.width", "8"]),
+    "table": ("flowers.csv", ["--label", "species"], ["--model.hidden", "8"]),
     "images": ("digits", [], ["--model.widths", "4", "4", "4", "--model.hidden", "8", "--data.size", "16"]),
     "text": ("book.txt", [], ["--model.depth", "1", "--model.width", "16", "--model.heads", "2"]),
 }
@@ -25,6 +27,11 @@ def folder(tmp_path):
         csv.writer(file).writerows([("review", "stars"), *ROWS])
     (tmp_path / "reviews.jsonl").write_text("".join(json.dumps({"text": t, "label": c}) + "\n" for t, c in ROWS))
     write_folder(tmp_path / "digits")
+    with (tmp_path / "flowers.csv").open("w", newline="") as file:
+        iris = load_iris()
+        names = iris.target_names[iris.target]
+        rows = [[*x, name] for x, name in zip(iris.data, names, strict=True)]
+        csv.writer(file).writerows([("a", "b", "length", "d", "species"), *rows])
     (tmp_path / "book.txt").write_text(TEXT.read_text())
     return tmp_path
 
@@ -51,16 +58,27 @@ def test_what_is_written_trains_and_is_evaluated_from_elsewhere(folder, kind):
     assert "(update 20)" in evaluated.stdout
 
 
+@pytest.mark.parametrize(("column", "experiment"), [("species", "classification"), ("length", "regression")])
+def test_a_column_of_many_numbers_is_a_regression_and_any_other_has_classes(folder, column, experiment):
+    made = jaxlm(folder, "new", "mine", "--data", "table", "flowers.csv", "--label", column)
+    assert (made.returncode, made.stderr) == (0, "")
+    assert f"begins as the experiment tabular_{experiment} of jaxlm" in (folder / "mine.py").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (("mine", "--data", "csv", "reviews.csv"), "reviews.csv has the columns review, stars: say which one to read"),
         (("mine", "--data", "csv", "gone.csv"), "there is no gone.csv"),
-        (("mine", "--data", "sql", "reviews.csv"), "--data sql: there are csv, jsonl, images, text"),
+        (("mine", "--data", "sql", "reviews.csv"), "--data sql: there are csv, jsonl, table, images, text"),
         (("my-model", "--data", "text", "book.txt"), "'my-model' cannot be the name of a Python module"),
         (("random", "--data", "text", "book.txt"), "'random' cannot be the name of a Python module"),
         (("cnn_digits", "--data", "text", "book.txt"), "jaxlm has a cnn_digits already"),
         (("book", "--data", "text", "book.txt"), "book.py is there already"),
+        (
+            ("mine", "--data", "table", "flowers.csv"),
+            "has the columns a, b, length, d, species: say which one to predict",
+        ),
         (("mine", "--data", "images", "empty"), "empty"),
         (("mine", "--data", "text", "short.txt"), "too few to split off 0.1 of them for evaluation"),
         (("mine", "--data", "csv", "reviews.csv", "--text", "stars", "--label", "review"), "name one of classes"),

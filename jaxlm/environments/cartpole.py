@@ -50,7 +50,7 @@ class CartPole:
 
     def step(self, state: CartPoleState, action: jax.Array, key: jax.Array) -> tuple[CartPoleState, Outcome]:
         """Return (state, outcome) after one push, by Euler's method."""
-        position, velocity, angle, turning = state.values
+        _, velocity, angle, turning = state.values
         sin, cos = jnp.sin(angle), jnp.cos(angle)
         mass, moment = CART_MASS + POLE_MASS, POLE_MASS * HALF_LENGTH
         push = (jnp.where(action == 1, FORCE, -FORCE) + moment * turning**2 * sin) / mass

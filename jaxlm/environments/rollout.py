@@ -73,7 +73,9 @@ def start(environment: Environment, keys: jax.Array) -> Worlds:
     return Worlds(state, observation, jnp.zeros(count), jnp.zeros(count, jnp.int32))
 
 
-def advance(environment: Environment, worlds: Worlds, actions: jax.Array, keys: jax.Array) -> tuple[Worlds, Transitions]:
+def advance(
+    environment: Environment, worlds: Worlds, actions: jax.Array, keys: jax.Array
+) -> tuple[Worlds, Transitions]:
     """Take one step in each environment, and reset those whose episode ends.
 
     Args:

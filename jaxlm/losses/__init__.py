@@ -9,6 +9,7 @@ from jaxlm.losses.flow_matching import FlowMatching, flow_matching
 from jaxlm.losses.masked_language_model import masked_language_model
 from jaxlm.losses.next_token import next_token
 from jaxlm.losses.penalty import penalise
+from jaxlm.losses.picture_codes import NextCode, VectorQuantisation, next_code, vector_quantisation
 from jaxlm.losses.recommendation import NextItem, Recommendation, next_item, recommendation
 from jaxlm.losses.regression import TABLE, Regression, regression
 from jaxlm.losses.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
@@ -26,12 +27,14 @@ __all__ = [
     "Classification",
     "Detection",
     "FlowMatching",
+    "NextCode",
     "NextItem",
     "Recommendation",
     "Regression",
     "SequenceToSequence",
     "Spectral",
     "TextToMel",
+    "VectorQuantisation",
     "answer_spans",
     "classification",
     "ctc",
@@ -39,6 +42,7 @@ __all__ = [
     "dpo",
     "flow_matching",
     "masked_language_model",
+    "next_code",
     "next_item",
     "next_token",
     "penalise",
@@ -48,4 +52,5 @@ __all__ = [
     "spectral",
     "text_to_mel",
     "token_classification",
+    "vector_quantisation",
 ]

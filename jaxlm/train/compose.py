@@ -52,6 +52,7 @@ def supervised(
     weights: Callable[[Any], Any] | None = None,
     evaluate: EvalFn | None = None,
     evaluations: Mapping[str, Evaluation] | None = None,
+    example: Any = None,
     **parts: Any,
 ) -> Experiment:
     """Compose a run that trains `config.model` on `config.data` by one loss.
@@ -65,6 +66,7 @@ def supervised(
         weights: see `descend`.
         evaluate: (state, batch) -> Metrics for the evaluation called "eval"; the default is that of the loss.
         evaluations: further ones by name.
+        example: the inputs that the model is initialised with, where they are not `data.example()`.
         **parts: other fields of the `Experiment`, which go before those composed here.
     """
     if hasattr(config.model, "validate"):  # a model of the user's own need not have it
@@ -82,7 +84,12 @@ def supervised(
     }
     return Experiment(
         init=lambda key: steps.init(
-            config.model, tx, data.example(), key, ema=config.run.ema > 0, hyperparameters=held
+            config.model,
+            tx,
+            data.example() if example is None else example,
+            key,
+            ema=config.run.ema > 0,
+            hyperparameters=held,
         ),
         step=descend(loss, config, place, augment=augment, weights=weights),
         evaluations={"eval": Evaluation(data.eval(), evaluate or steps.evaluate(loss)), **(evaluations or {})},

@@ -57,11 +57,14 @@ class InitFrom:
         fresh: a regular expression that is searched for in the paths of parameters ("head/kernel"): these are
             initialised, such as the head for other classes. All others are loaded, and must be there with the same
             shape, with none left over. None is "^head/" where the model has classes, and nothing elsewhere.
+        into: the part of the model that the weights are of, such as "pictures" or "encoder": they are loaded there,
+            and all others are initialised. Empty: the whole model.
     """
 
     path: str | None = None
     step: CheckpointStep = None
     fresh: str | None = None
+    into: str = ""
 
     def load(self, shapes: Any, model: Any, artefacts: Mapping[str, str] | None = None) -> LoadedWeights:
         """Load the arrays of a new state; nothing without a path.
@@ -100,8 +103,14 @@ class InitFrom:
     def _taken(self, source: "Source", wanted: Leaves, model: Any) -> Leaves:
         found = source.leaves
         if source.model is not None:
+            if self.into:
+                raise BadInput(
+                    f"init.into is {self.into!r}, and {self.path} is no run: leave init.into out, or give a run"
+                )
             found = fit_to(pretrained.PretrainedModel(source.model, found), model, wanted, str(self.path))
         fresh = self._fresh(model)
+        if self.into:
+            found = {"/".join([path.split("/")[0], self.into, *path.split("/")[1:]]): x for path, x in found.items()}
         taken = {path: found.get(path) for path in wanted if not fresh(path)}
         if not taken:
             raise BadInput(f"init.fresh {self.fresh!r} leaves nothing to take from {self.path}: narrow it")
@@ -129,7 +138,13 @@ class InitFrom:
             pattern = re.compile(asked)
         except re.error as error:
             raise BadInput(f"init.fresh is {self.fresh!r}, which is no regular expression: {error}") from None
-        return lambda path: bool(asked) and pattern.search(path.partition("/")[2]) is not None
+        into = f"{self.into}/" if self.into else ""
+
+        def fresh(path: str) -> bool:
+            name = path.partition("/")[2]
+            return not name.startswith(into) or (bool(asked) and pattern.search(name) is not None)
+
+        return fresh
 
 
 class Source(NamedTuple):

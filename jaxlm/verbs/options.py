@@ -49,11 +49,12 @@ def add_first(verbs: Any) -> None:
         nargs=2,
         required=True,
         metavar=("KIND", "PATH"),
-        help="csv or jsonl and a file of labelled texts; images and a folder with a sub-folder for each class; "
-        "text and a file or folder",
+        help="csv or jsonl and a file of labelled texts; table and a file (CSV, JSON lines or Parquet) of which one "
+        "column is predicted from all others; images and a folder with a sub-folder for each class; text and a file or "
+        "folder",
     )
     new.add_argument("--text", default=None, metavar="COLUMN", help="the column or key of the text (default: text)")
-    new.add_argument("--label", default=None, metavar="COLUMN", help="the column or key of the class (default: label)")
+    new.add_argument("--label", default=None, metavar="COLUMN", help="the column to predict (default: label)")
 
     find = verbs.add_parser("lr-find", help="suggest a learning rate: train while it rises", epilog=OVERRIDES)
     find.add_argument("names", metavar="[EXPERIMENT] CONFIG", nargs="+", help="names that `jaxlm list` shows, or paths")

@@ -205,14 +205,15 @@ class Captioned:
         """Raise BadInput where the data cannot be read or do not fit a model.
 
         Args:
-            model: its `encoder` has `vocab` and `context`; height and width of an image are multiples of its
-                `multiple`.
+            model: it, or its `encoder`, has `vocab` and `context`, unless its `reads_captions` is False; height and
+                width of an image are multiples of its `multiple`.
             repeat: updates in one compiled program.
         """
         del repeat
         if self.width < 1:
             raise BadInput(f"data.width is {self.width}: give at least 1 token")
-        check_tokens(model, self.build_tokenizer(), self.width, "data.width")
+        if getattr(model, "reads_captions", True):
+            check_tokens(model, self.build_tokenizer(), self.width, "data.width")
         height, width, _ = shape = self.shape()
         if (trained := self.loaded().train.images.take(np.zeros(1, np.int64), None)["image"].shape[1:]) != shape:
             raise BadInput(

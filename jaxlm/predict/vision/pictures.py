@@ -16,7 +16,7 @@ from jaxlm.data.captions.captioned import PICTURES
 from jaxlm.data.images.sheet import sheet_png
 from jaxlm.data.readers.json_text import parse_json
 from jaxlm.data.tokenizers.specs import AnyTokenizer, load_tokenizer
-from jaxlm.decode.pictures import check_painting
+from jaxlm.decode.pictures import Paint, check_painting
 from jaxlm.errors import BadInput
 from jaxlm.predict.predictor import Answer, Example, Predictor, Prepared, answer_all, in_evaluation, zeros
 from jaxlm.runs.directory import RunDirectory
@@ -38,9 +38,23 @@ def painted(paint: Callable[[Any, Any, jax.Array], jax.Array], shape: tuple[int,
         keys_B = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
         noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys_B)
         picture_BHWC = paint({"params": params, **variables}, batch, noise).astype(jnp.float32)
-        return {"picture": jnp.rint(jnp.clip((picture_BHWC + 1) * 127.5, 0, 255)).astype(jnp.uint8)}, variables
+        return {"picture": pixels(picture_BHWC)}, variables
 
     return function
+
+
+def pixels(picture: jax.Array) -> jax.Array:
+    """Return the pixels of pictures, uint8, from float32 of about -1 to 1."""
+    return jnp.rint(jnp.clip((picture + 1) * 127.5, 0, 255)).astype(jnp.uint8)
+
+
+def check_shape(config: Any) -> None:
+    """Raise BadInput unless the images of `config.data` have the shape of `config.model`."""
+    config.model.validate()
+    shape = tuple(config.data.shape())
+    if shape != tuple(config.model.shape):
+        size = " ".join(map(str, shape))
+        raise BadInput(f"the images are {list(shape)} and model.shape {list(config.model.shape)}: set it to {size}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +152,8 @@ class WritePicture:
     def __call__(self, outputs: Sequence[Example], context: Any) -> Answer:
         """Return the answer for one picture."""
         del context
-        pixels = outputs[0]["picture"]
-        return {"pixels": pixels.tolist(), "height": pixels.shape[0], "width": pixels.shape[1]}
+        picture = outputs[0]["picture"]
+        return {"pixels": picture.tolist(), "height": picture.shape[0], "width": picture.shape[1]}
 
 
 def read_shape(run: RunDirectory) -> tuple[int, int, int]:
@@ -159,12 +173,15 @@ def painter(function: LossFn, config: Any, tokenizer: AnyTokenizer) -> Predictor
 
     Args:
         function: `painted(...)` under the transforms that the loss is under.
-        config: of the run; its data are a spec of `jaxlm.data.captions`, its `decode` is a `Paint` or None.
+        config: of the run; its data are a spec of `jaxlm.data.captions`, its `decode` is a `Paint` where pictures are
+            made step by step.
         tokenizer: of the run.
     """
     own, paint = {"tokenizer": tokenizer, "width": config.data.width}, config.decode
-    how = {} if paint is None else {"steps": paint.steps, "guidance": paint.guidance}
-    read = ReadPrompts(**own) if paint is None else ReadGuidedPrompts(**own, **how)
+    if isinstance(paint, Paint):
+        read: ReadPrompts = ReadGuidedPrompts(**own, steps=paint.steps, guidance=paint.guidance)
+    else:
+        read = ReadPrompts(**own)
     return Predictor(
         read, in_evaluation(function), WritePicture(), (zeros(read.row("", 0), config.data.batch_sizes[1]),)
     )
@@ -185,5 +202,5 @@ def picture_sheet(predictor: Predictor, variables: Any, prompts: Sequence[str], 
     for answer in answers:
         if isinstance(answer, BadInput):
             raise answer
-    pixels = np.array([answer["pixels"] for answer in answers if isinstance(answer, dict)], np.uint8)
-    return sheet_png({text: pixels[n * count : (n + 1) * count] for n, text in enumerate(prompts)})
+    made = np.array([answer["pixels"] for answer in answers if isinstance(answer, dict)], np.uint8)
+    return sheet_png({text: made[n * count : (n + 1) * count] for n, text in enumerate(prompts)})

@@ -2,6 +2,7 @@
 
 import argparse
 import keyword
+import math
 import os
 import sys
 from pathlib import Path
@@ -13,8 +14,15 @@ from jaxlm.runs.files import write_atomic
 from jaxlm.runs.shipped import find_file, folders
 
 TEMPLATES = Path(__file__).parent / "templates"
-EXPERIMENTS = {"labelled_texts": "text_classification", "images": "image_classification", "text": "language_model"}
-KINDS = {"csv": "labelled_texts", "jsonl": "labelled_texts", "images": "images", "text": "text"}
+EXPERIMENTS = {
+    "labelled_texts": "text_classification",
+    "class_table": "tabular_classification",
+    "number_table": "tabular_regression",
+    "images": "image_classification",
+    "text": "language_model",
+}
+KINDS = {"csv": "labelled_texts", "jsonl": "labelled_texts", "table": "table", "images": "images", "text": "text"}
+MANY = 20  # different numbers in a column that are a quantity and not classes
 
 
 def new(args: argparse.Namespace) -> int:
@@ -26,8 +34,14 @@ def new(args: argparse.Namespace) -> int:
     source = Path(path).expanduser()
     if not source.exists():
         raise BadInput(f"there is no {path}: give the file or folder with your data")
-    template = KINDS[kind]
-    values = {"labelled_texts": of_texts, "images": of_images, "text": of_text}[template](source, args)
+    template = target_kind(source, args.label or "label") if kind == "table" else KINDS[kind]
+    values = {
+        "labelled_texts": of_texts,
+        "class_table": of_classes,
+        "number_table": of_numbers,
+        "images": of_images,
+        "text": of_text,
+    }[template](source, args)
     path = os.path.abspath(source)
     values |= {"name": args.name, "file": source.name, "path": repr(path)}
     shipped = find_file("experiment", str(folders("experiment")[-1] / EXPERIMENTS[template])).read_text("utf-8")
@@ -91,6 +105,48 @@ def of_texts(source: Path, args: argparse.Namespace) -> dict[str, Any]:
         "classes": classes,
         "batch": largest_power_of_two(len(records) * 4 // 5),
     }
+
+
+def target_kind(source: Path, column: str) -> str:
+    """Return "number_table" where a column of a table has many different numbers, else "class_table"."""
+    from jaxlm.data.tables.frames import read_frame
+
+    frame = read_frame(source)
+    if column not in frame:
+        names = ", ".join(frame.columns)
+        raise BadInput(f"{source} has the columns {names}: say which one to predict with --label COLUMN")
+    cells = {str(cell) for cell in frame[column]}
+    return "number_table" if len(cells) > MANY and all(map(is_number, cells)) else "class_table"
+
+
+def is_number(cell: str) -> bool:
+    """Return whether a cell is a finite number."""
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
+
+
+def of_classes(source: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the template of a table with classes needs: their number, and what `of_numbers` returns."""
+    from jaxlm.data.tables import ClassTable
+
+    table = ClassTable(train_file=str(source), folds=5, target=args.label or "label", batch=1)
+    return {**of_table(table), "classes": len(table.names())}
+
+
+def of_numbers(source: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the template of a table with a number to predict needs: column, categories and batch."""
+    from jaxlm.data.tables import RegressionTable
+
+    return of_table(RegressionTable(train_file=str(source), folds=5, target=args.label or "label", batch=1))
+
+
+def of_table(table: Any) -> dict[str, Any]:
+    """Return the column to predict, the size of the table of categories, and the batch, of a spec."""
+    loaded = table.loaded()
+    batch = largest_power_of_two(len(table.train()) // 8, 256)
+    return {"label": repr(table.target), "vocab": max(loaded.schema.vocab, 1), "batch": batch}
 
 
 def of_images(source: Path, args: argparse.Namespace) -> dict[str, Any]:
