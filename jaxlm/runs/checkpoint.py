@@ -202,7 +202,7 @@ class Checkpoints:
 
     def _ranked(self, whole: list[int]) -> list[int]:
         """Return those of some whole checkpoints that have a finite value of `metric`, the best first."""
-        found = {step: read_seal(self.directory / str(step))["metrics"].get(self._metric) for step in whole}
+        found = {step: self._seal(step)["metrics"].get(self._metric) for step in whole}
         scores = {step: value for step, value in found.items() if value is not None and math.isfinite(value)}
         return sorted(scores, key=lambda step: (-scores[step] if self._maximize else scores[step], step))
 
@@ -260,6 +260,14 @@ class Checkpoints:
             raise BadInput(f"checkpoint {path} is damaged ({damage}): choose another with --step")
         return path
 
+    def _seal(self, step: int) -> dict[str, Any]:
+        """Read the seal of a checkpoint that was whole a moment ago; raises BadInput where it cannot be read now."""
+        path = self.directory / str(step)
+        try:
+            return read_seal(path)
+        except ValueError as error:
+            raise BadInput(f"checkpoint {path} cannot be used ({error}): choose another with --step") from None
+
     def restore(self, step: int, template: Any) -> Any:
         """Restore a checkpoint in the layout of a template.
 
@@ -271,7 +279,7 @@ class Checkpoints:
             BadInput: the checkpoint is damaged, or does not fit: then the first leaf whose shape or dtype differs.
         """
         path = self._require_whole(step)
-        saved, wanted = read_seal(path)["leaves"], seal.leaf_table(template)
+        saved, wanted = self._seal(step)["leaves"], seal.leaf_table(template)
         for name in sorted(saved.keys() | wanted.keys()):
             there, here = saved.get(name, "absent"), wanted.get(name, "absent")
             if there != here:

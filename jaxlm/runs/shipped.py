@@ -37,7 +37,8 @@ def find_file(kind: FileKind, name: str) -> Path:
     for path in (Path(file), *(folder / file for folder in places)):
         if path.is_file():
             return path
-    known = {path.stem for folder in folders(kind) for path in folder.glob("*.py")}
+    beside = Path(file).parent.glob(f"*{'_config' if kind == 'config' else ''}.py")
+    known = {path.stem for path in beside} | {path.stem for folder in folders(kind) for path in folder.glob("*.py")}
     near = difflib.get_close_matches(Path(file).stem, known, n=1, cutoff=0.5)
     meant = f"did you mean {near[0]}?" if near else f"`jaxlm list` names the {kind}s"
     raise BadInput(f"there is no {kind} file {name}: {meant}")

@@ -58,7 +58,10 @@ class Campaign:
         whole = scratch / "whole"
         code, output = self.server.start([*TRAIN, "--run.keep-last", "99", "--run.directory", whole]).wait()
         require(code == 0, output)
-        checkpoints = Checkpoints(whole / "checkpoints")
+        every = scratch / "every"  # a signal saves at any update
+        more = ["--run.save-every", "1", "--run.keep-last", "99", "--run.directory", every]
+        require(self.server.start([*TRAIN, *more]).wait()[0] == 0, "every")
+        checkpoints = Checkpoints(every / "checkpoints")
         self.truth = {step: digests(checkpoints.restore_raw(step)) for step in checkpoints.steps()}
         self.metrics = records(whole)
         self.lines = len(output.splitlines())
@@ -209,7 +212,7 @@ class Campaign:
         part = self.scratch / "part"
         shutil.copytree(self.scratch / "whole", part)
         RunDirectory(part).truncate_metrics(8)
-        for step in self.truth:
+        for step in Checkpoints(part / "checkpoints").steps():
             if step > 8:
                 shutil.rmtree(part / "checkpoints" / str(step))
         command = self.server.start([*TRAIN, "--run.directory", self.scratch / "kept", "--run.keep-last", "4"])

@@ -135,6 +135,15 @@ def test_an_unknown_category_is_never_another_one_and_is_counted():
         fitted(["1", "2", "q"], most=2)
 
 
+def test_a_few_odd_cells_among_many_numbers_are_not_a_column_of_categories():
+    numbers = [str(number / 7) for number in range(60)]
+    with pytest.raises(BadInput, match="row 60: 'x' is 'many', and 60 of 61 cells of this column are numbers"):
+        fitted([*numbers, "many"])
+    assert isinstance(fitted([*numbers, "many"], category=True), CategoryColumn)
+    assert isinstance(fitted([*numbers, *"abcdefgh"]), CategoryColumn)  # not so few
+    assert isinstance(fitted([*"12345678" * 10, "9a"]), CategoryColumn)  # not so many
+
+
 def test_columns_of_categories_share_one_table_without_meeting():
     cells = {"a": cells_of("u", "v", "u"), "b": cells_of("u", "w", "z"), "y": cells_of(1, 2, 3)}
     target = fit_number_target(cells["y"], places(3), "y", "standard")

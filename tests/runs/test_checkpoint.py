@@ -11,6 +11,7 @@ import pytest
 
 from jaxlm import parallel, steps
 from jaxlm.errors import BadInput
+from jaxlm.runs import checkpoint
 from jaxlm.runs.checkpoint import Checkpoints
 from jaxlm.runs.compare import digests
 from jaxlm.runs.seal import SEAL
@@ -193,3 +194,23 @@ def test_a_failure_without_text_is_told(tmp_path, monkeypatch):
         BadInput, match="update 2 could not be written to [^\n]*: TimeoutError; the checkpoint at update 1"
     ):
         checkpoints.wait()
+
+
+@pytest.mark.parametrize("use", [lambda kept: kept.restore(2, template()), lambda kept: kept.best()])
+def test_a_seal_that_cannot_be_read_a_second_time_is_one_line(use, tmp_path, monkeypatch):
+    """A disk that fails between the check and the use."""
+    kept = saved(tmp_path, keep_last=1, keep_best=0)
+    kept.save(2, make(), {"eval/loss": 1.0})
+    kept.wait()
+    reads, read_seal = [], checkpoint.read_seal
+
+    def fails_later(path):
+        reads.append(path)
+        if len(reads) > 1:
+            raise ValueError("seal.json cannot be read: Input/output error")
+        return read_seal(path)
+
+    monkeypatch.setattr(checkpoint, "read_seal", fails_later)
+    with pytest.raises(BadInput, match="2 cannot be used .*Input/output error"):
+        use(kept)
+    assert (tmp_path / "2").is_dir()

@@ -18,6 +18,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 TRUTHS = {"true": 1.0, "yes": 1.0, "t": 1.0, "y": 1.0, "1": 1.0, "false": 0.0, "no": 0.0, "f": 0.0, "n": 0.0, "0": 0.0}
 KNOTS = 1000  # of a quantile map
+FEW_NUMBERS, FEW_ODD = 20, 0.05  # a column with more numbers, and a smaller share of other cells, is of numbers
 UNKNOWN, MISSING, NAMED = 0, 1, 2  # numbers of a category: not seen in training, no value, the first name
 Scale = Literal["standard", "quantile"]
 
@@ -239,7 +240,8 @@ def fit_column(
 ) -> Column | None:
     """Fit a column on its training rows; None where it is constant, as it then says nothing.
 
-    A column is of numbers, of truth values or of dates where each of its cells is one, else of categories.
+    A column is of numbers, of truth values or of dates where each of its cells is one, else of categories. A few cells
+    that are not numbers among many that are raise BadInput.
 
     Args:
         name: of the column.
@@ -260,4 +262,23 @@ def fit_column(
         return fit_number(name, to_numbers(cells, places, name, truth=True), scale, truth=True)
     if not category and all(map(DATE.fullmatch, known)):
         return DateColumn(name, fit_number(name, to_days(cells, places, name), scale))
+    if not category:
+        check_not_almost_numbers(name, cells, places)
     return fit_category(name, cells, places, **limits)
+
+
+def check_not_almost_numbers(name: str, cells: np.ndarray, places: Sequence[str]) -> None:
+    """Check that a column of categories is not one of numbers with a few cells that are none.
+
+    Raises:
+        BadInput: a few cells among many different numbers; names the first and its place.
+    """
+    known = [row for row, cell in enumerate(cells) if cell is not None]
+    odd = [row for row in known if not NUMBER.fullmatch(cells[row])]
+    numbers = {cells[row] for row in known} - {cells[row] for row in odd}
+    if len(numbers) > FEW_NUMBERS and len(odd) <= FEW_ODD * len(known):
+        raise BadInput(
+            f"{places[odd[0]]}: {name!r} is {cells[odd[0]]!r}, and {len(known) - len(odd):,} of {len(known):,} cells of "
+            "this column are numbers: correct it, name it in --data.missing where it means that there is no value, or "
+            f"name the column in --data.categories {name}"
+        )
