@@ -23,6 +23,7 @@ GRACE = 1.5  # seconds for Python to react to a signal that asks for an end at o
 _waiting: list["Interrupt"] = []  # the contexts in which a signal waits for the current update, the innermost last
 _entered: list["Interrupt"] = []  # all contexts, the innermost last
 _unsaid = [True]  # empty once a thread has printed that the process stops
+_raised: list[int] = []  # signals for which `Stopped` was raised
 
 
 class Stopped(KeyboardInterrupt):
@@ -35,6 +36,7 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
         self.number = number
+        _raised.append(number)
 
 
 def exit_code(stopped: KeyboardInterrupt) -> int:
@@ -121,8 +123,8 @@ def run_process(work: Callable[[], Any]) -> NoReturn:
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader,), name="signals", daemon=True).start()
     signal.signal(signal.SIGINT, _stop)
-    shown = sys.unraisablehook
-    sys.unraisablehook = lambda found: None if issubclass(found.exc_type, KeyboardInterrupt) else shown(found)
+    shown = sys.unraisablehook  # what a signal leaves half-made fails in its `__del__`, with errors of its own
+    sys.unraisablehook = lambda found: None if _raised else shown(found)
     code: Any = 0
     _write_all_characters()
     try:

@@ -94,6 +94,7 @@ RULES = {  # by a regular expression for the whole command; the first that match
     r"jaxlm train sasrec_file .*": run("SHRUNK", {"INTERACTIONS.csv": "new"}),
     r"jaxlm predict RECOMMENDER .*": run("", {"RECOMMENDER": "recommender"}),
     r"jaxlm (list|doctor).*": run(""),
+    r"jaxlm new .*": run("", {"HOUSES.csv": "many_rows"}),
     r"jaxlm (info|eval|sample) RUN.*": run("", {"RUN": "language"}),
     r"jaxlm predict RUN FILE\.\.\.": run("", {"RUN": "digits", "FILE...": "image"}),
     r"jaxlm fork RUN runs/.*": run("--run.steps 24", {"RUN": "language"}),
@@ -195,6 +196,9 @@ class Places:
 
     def rows(self, path: Path, config: str) -> None:
         path.write_text(houses(9))
+
+    def many_rows(self, path: Path, config: str) -> None:
+        path.write_text(houses(60))
 
     def recommender(self, path: Path, config: str = "") -> None:
         train("mf_citeulike", *shrink("mf_citeulike", self.home), "--run.directory", str(path))

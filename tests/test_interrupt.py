@@ -93,6 +93,9 @@ WORK = {
     "where the exception is swallowed": "class Odd:\n    def __del__(self):\n        ready()\n"
     "        while True: sum(range(1000))\n"
     "def work():\n    Odd()\n    time.sleep(60)",
+    "in the making of what then cannot be closed": "class Half:\n    def __init__(self):\n        ready()\n"
+    "        time.sleep(60)\n    def __del__(self):\n        self.never.close()\n"
+    "def work():\n    Half()",
     "in cleaning up": "import hashlib\ndef work():\n    try:\n        ready()\n        time.sleep(60)\n"
     "    finally:\n        hashlib.pbkdf2_hmac('sha256', b'', b'', 10 ** 9)",
     "before the first update": "def work():\n    with Interrupt():\n        ready()\n        time.sleep(60)",

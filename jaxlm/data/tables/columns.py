@@ -278,7 +278,7 @@ def check_not_almost_numbers(name: str, cells: np.ndarray, places: Sequence[str]
     numbers = {cells[row] for row in known} - {cells[row] for row in odd}
     if len(numbers) > FEW_NUMBERS and len(odd) <= FEW_ODD * len(known):
         raise BadInput(
-            f"{places[odd[0]]}: {name!r} is {cells[odd[0]]!r}, and {len(known) - len(odd):,} of {len(known):,} cells of "
-            "this column are numbers: correct it, name it in --data.missing where it means that there is no value, or "
-            f"name the column in --data.categories {name}"
+            f"{places[odd[0]]}: {name!r} is {cells[odd[0]]!r}, and {len(known) - len(odd):,} of {len(known):,} cells "
+            "of this column are numbers: correct it, name it in --data.missing where it means that there is no value, "
+            f"or name the column in --data.categories {name}"
         )

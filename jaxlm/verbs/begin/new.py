@@ -22,6 +22,7 @@ EXPERIMENTS = {
     "text": "language_model",
 }
 KINDS = {"csv": "labelled_texts", "jsonl": "labelled_texts", "table": "table", "images": "images", "text": "text"}
+LEAST = 10  # rows
 MANY = 20  # different numbers in a column that are a quantity and not classes
 
 
@@ -89,8 +90,8 @@ def of_texts(source: Path, args: argparse.Namespace) -> dict[str, Any]:
     from jaxlm.data.readers.records import read_records
 
     records = [record for _, record in read_records(source)]
-    if len(records) < 10:
-        raise BadInput(f"{source} has {len(records)} rows: give 10 or more")
+    if len(records) < LEAST:
+        raise BadInput(f"{source} has {len(records)} rows: give {LEAST} or more")
     columns = list(records[0])
     text, label = args.text or "text", args.label or "label"
     for option, column in (("--text", text), ("--label", label)):
@@ -112,6 +113,8 @@ def target_kind(source: Path, column: str) -> str:
     from jaxlm.data.tables.frames import read_frame
 
     frame = read_frame(source)
+    if len(frame) < LEAST:
+        raise BadInput(f"{source} has {len(frame)} rows: give {LEAST} or more")
     if column not in frame:
         names = ", ".join(frame.columns)
         raise BadInput(f"{source} has the columns {names}: say which one to predict with --label COLUMN")
