@@ -76,7 +76,7 @@ EXPERIMENTS = {
     **dict.fromkeys(INCOMES, "tabular_classification.py"),
 }
 
-SLOW = (
+SLOW = (  # one or two configs of each experiment are in the default tests
     "cnn_mnist",
     "gpt_shakespeare_char_cpu",
     "resnet18_folder",
@@ -107,6 +107,17 @@ SLOW = (
     "dit_emoji32",
     "gan_mnist",
     "fcos_bccd",
+    "resnet20_cifar10",
+    "ft_transformer_housing",
+    "dlrm_adult",
+    "ft_transformer_adult",
+    "wide_and_deep_adult",
+    "lstm_multi30k",
+    "transformer_base_wmt14",
+    "neumf_citeulike",
+    "neumf_movielens",
+    "sasrec_movielens",
+    "two_tower_citeulike",
 )
 
 # Batch norm in deep networks, and the angle of a small number, amplify the rounding of another compiler or chip from
