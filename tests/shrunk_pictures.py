@@ -20,6 +20,12 @@ TINY_CODES = "--model.pictures.widths 4 --model.transformer.depth 1 --model.tran
 TINY_CODES += "--model.transformer.heads 2 --run.ema 0.5 --optim.peak-lr 1e-2 --data.images.batch 64"
 CODES = {"vq_vae_digits": "--model.widths 4 --run.ema 0.5 --optim.peak-lr 1e-2 --data.images.batch 64"}
 WRITTEN = {"dalle_digits": f"{TINY_CODES} --init.path AUTOENCODER"}
+TINY_CLIP = "--model.encoder.width 8 --model.widths 4 --model.width 8"
+JUDGES = {
+    "clip_digits": f"{TINY_CLIP} --data.images.batch 64",
+    "clip_emoji32": f"{TINY_CLIP} --data.path TABLE --data.size 16 --data.batch 32 --data.eval-batch 20 "
+    "--data.eval-fraction 0.2 --run.ema 0.5",
+}
 PICTURES = {
     "dit_digits": f"{TINY_DIT} --data.images.batch 64",
     "dit_mnist_captions": f"{TINY_DIT} {TINY_MNIST}",
@@ -33,7 +39,7 @@ PICTURES = {
 
 def picture_words(name, tmp_path):
     """The words that shrink a config; pictures that are not at hand are exchanged for scikit-learn's real digits."""
-    words = {**PICTURES, **GANS, **CODES, **WRITTEN}[name]
+    words = {**PICTURES, **GANS, **CODES, **WRITTEN, **JUDGES}[name]
     if "AUTOENCODER" in words:
         train_autoencoder(tmp_path)
     if "ARRAYS" in words:

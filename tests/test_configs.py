@@ -20,7 +20,7 @@ from jaxlm.steps import compute
 from jaxlm.train.recorder import Recorder
 from shrunk_detectors import DETECTORS, detector_words
 from shrunk_images import IMAGES, image_words
-from shrunk_pictures import CODES, GANS, PICTURES, WRITTEN, picture_words
+from shrunk_pictures import CODES, GANS, JUDGES, PICTURES, WRITTEN, picture_words
 from shrunk_recommenders import RECOMMENDERS, recommender_words
 from shrunk_sound import SPEECH, TRANSCRIBED, VOICES, speech_words, transcribed_words
 from shrunk_tables import INCOMES, TABLES, table_rows, table_words
@@ -67,6 +67,7 @@ EXPERIMENTS = {
     **dict.fromkeys(PICTURES, "text_to_image.py"),
     **dict.fromkeys(GANS, "gan.py"),
     **dict.fromkeys(CODES, "image_codes.py"),
+    **dict.fromkeys(JUDGES, "contrastive.py"),
     **dict.fromkeys(WRITTEN, "caption_to_codes.py"),
     **dict.fromkeys(DETECTORS, "detection.py"),
     **dict.fromkeys(TALKS, "instruction_tuning.py"),
@@ -105,6 +106,7 @@ SLOW = (  # one or two configs of each experiment are in the default tests
     "dit_attributes",
     "dit_cifar10",
     "dit_emoji32",
+    "clip_emoji32",
     "gan_mnist",
     "fcos_bccd",
     "resnet20_cifar10",
@@ -140,7 +142,7 @@ def words_of(name, tmp_path, monkeypatch):
         (TRANSCRIBED, transcribed_words),
         (IMAGES, image_words),
         (DETECTORS, detector_words),
-        ({**PICTURES, **GANS, **CODES, **WRITTEN}, picture_words),
+        ({**PICTURES, **GANS, **CODES, **WRITTEN, **JUDGES}, picture_words),
         (TALKS, talk_words),
         (TEXTS, text_words),
         (PAIRS, pair_words),
@@ -219,7 +221,7 @@ def check_predicted(name, run):
         inputs = [{"user": "1", "top": 3}, "2"]
     elif name in VOICES:
         inputs = ["seven", {"text": "three"}]
-    elif name in CODES:
+    elif name in {**CODES, **JUDGES}:
         inputs = list(RunDirectory(run).config().data.eval()[0]["image"][:2])
     elif name in (*PICTURES, *GANS, *WRITTEN):
         inputs = [*RunDirectory(run).config().data.prompts(1), ""]
@@ -229,7 +231,7 @@ def check_predicted(name, run):
     answers = json.loads(json.dumps(jaxlm.load(run)(inputs)))
     assert len(answers) == len(inputs)
     assert all({"samples", "rate", "seconds"} <= answer.keys() for answer in answers if name in VOICES)
-    classes = {**IMAGES, **TEXTS, **INCOMES}
+    classes = {**IMAGES, **TEXTS, **INCOMES, **JUDGES}
     keys = {"label", "probability", "probabilities"} if name in classes else {"entities", "words"}
     assert all(keys <= answer.keys() for answer in answers if name in {**classes, **TAGS})
     assert all(isinstance(answer["value"], float) for answer in answers if name in TABLES)

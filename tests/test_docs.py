@@ -76,7 +76,7 @@ RULES = {  # by a regular expression for the whole command; the first that match
     r"jaxlm predict VOICE .*": run(
         "--temperature 0", {"VOICE": "voice", "VOCODER": "vocoder", "NEW": "folder"}, slow=True
     ),
-    r"jaxlm train (dit|gan|vq_vae|dalle)_digits.*": run("SHRUNK", slow=True),
+    r"jaxlm train (dit|gan|vq_vae|dalle|clip)_digits.*": run("SHRUNK", slow=True),
     r"jaxlm (sample|predict) PICTURES .*": run("--steps 2", {"PICTURES": "pictures", "NEW": "folder"}, slow=True),
     r"jaxlm train fcos_bccd": run("SHRUNK", slow=True),
     r"jaxlm predict DETECTOR .*": run("", {"DETECTOR": "detector", "IMAGE": "scene", "NEW": "folder"}, slow=True),

@@ -2,6 +2,7 @@
 
 from jaxlm.losses.adversarial import Adversarial
 from jaxlm.losses.classification import IMAGE, TEXT, Classification, classification
+from jaxlm.losses.contrastive import contrastive
 from jaxlm.losses.ctc import ctc
 from jaxlm.losses.detection import Detection, detection
 from jaxlm.losses.dpo import DPO, dpo
@@ -37,6 +38,7 @@ __all__ = [
     "VectorQuantisation",
     "answer_spans",
     "classification",
+    "contrastive",
     "ctc",
     "detection",
     "dpo",

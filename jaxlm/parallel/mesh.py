@@ -78,6 +78,10 @@ class Mesh:
         """Return the tree: values are global, so the sum is whole."""
         return tree
 
+    def gather(self, tree: PyTree) -> PyTree:
+        """Return the tree: values are global, so they are of the whole batch."""
+        return tree
+
     def key(self, key: jax.Array) -> jax.Array:
         """Return the key: values are global, so one draw serves all devices."""
         return key

@@ -41,6 +41,12 @@ class Placement(Protocol):
     def sum(self, tree: PyTree) -> PyTree:
         """Add arrays over devices, inside a step: sums over a device's examples become sums over the batch."""
 
+    def gather(self, tree: PyTree) -> PyTree:
+        """Return arrays (B, ...) of the whole batch from those of a device's examples, inside a step.
+
+        For a loss over pairs of examples. The gradient passes back to the device that computed a row.
+        """
+
     def key(self, key: jax.Array) -> jax.Array:
         """Return the key to draw from inside a step, outside of `reduce`: other on each device where values are local.
 

@@ -66,6 +66,10 @@ class Pmap:
         """Add arrays over devices."""
         return jax.lax.psum(tree, AXIS)
 
+    def gather(self, tree: PyTree) -> PyTree:
+        """Collect the rows of all devices, in the order of the batch."""
+        return jax.lax.all_gather(tree, AXIS, tiled=True)
+
     def key(self, key: jax.Array) -> jax.Array:
         """Return `fold_in(key, device index)`."""
         return jax.random.fold_in(key, jax.lax.axis_index(AXIS))
