@@ -32,6 +32,6 @@ config = Config(
     ),
     optim=AdamW(peak_lr=2e-3, warmup=50, weight_decay=0.2, clip_norm=1.0, final_fraction=0.05),
     run=Run(
-        steps=1500, ema=0.99, eval_every=250, save_every=250, log_every=50, metric="eval/caption_at_5", maximize=True
+        steps=400, ema=0.99, eval_every=100, save_every=100, log_every=50, metric="eval/caption_at_5", maximize=True
     ),
 )
