@@ -35,7 +35,7 @@ def add_to_moments(moments: Moments, x: jax.Array, total: Callable[[Any], Any]) 
     size = jnp.float32(x.size / moments["mean"].size)
     count, summed = total((size, x.sum(axes)))
     mean = summed / count
-    spread = total(jnp.square(x - mean).sum(axes))
+    spread = total(jnp.square(x - jnp.broadcast_to(mean, x.shape)).sum(axes))
     before, both, step = moments["count"], moments["count"] + count, mean - moments["mean"]
     squares = jnp.where(before > 0, moments["variance"], 0) * before + spread + step**2 * before * count / both
     return {"count": both, "mean": moments["mean"] + step * count / both, "variance": squares / both}
@@ -56,5 +56,6 @@ class RunningNorm(Module):
             name: self.variable(MOMENTS, name, lambda value=value: value).value
             for name, value in no_moments(x.shape[1:]).items()
         }
-        scaled = (x - moments["mean"]) * jax.lax.rsqrt(moments["variance"] + 1e-8)
+        mean, scale = moments["mean"], jax.lax.rsqrt(moments["variance"] + 1e-8)
+        scaled = (x - jnp.broadcast_to(mean, x.shape)) * jnp.broadcast_to(scale, x.shape)
         return jnp.clip(scaled, -self.limit, self.limit)
