@@ -7,6 +7,7 @@ layer: what an agent did and what is learned from it are then seen through the s
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -50,6 +51,7 @@ class RunningNorm(Module):
 
     limit: float = 10.0
 
+    @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return (x - mean) / std, clipped."""
         moments = {
