@@ -19,7 +19,7 @@ experiment = "ppo"
 config = Config(
     model=ActorCritic(actions=2),
     data=Episodes(environment=CartPole(), environments=16),
-    loss=PPO(horizon=128),
+    loss=PPO(normalise_rewards=True),
     optim=Adam(peak_lr=1e-3, schedule="linear", final_fraction=0.0, eps=1e-5, clip_norm=0.5),
     run=Run(steps=245, log_every=5, eval_every=49, save_every=49, metric="eval/return"),
 )

@@ -12,7 +12,6 @@ import json
 import time
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxlm.parallel import local, together
