@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm import steps
-from jaxlm.environments import Box, Policy, Transitions, play, rollout, start
+from jaxlm.environments import Box, Gymnasium, Policy, Transitions, check_environment, play, rollout, start
 from jaxlm.errors import BadInput
 from jaxlm.losses.advantages import generalised_advantages, standardise
 from jaxlm.metrics.episodes import episode_metrics
@@ -25,7 +25,7 @@ from jaxlm.train import Config, Evaluation, Experiment, main
 def build(config: Config, place: Placement) -> Experiment:
     """Compose algorithm 1 of arXiv:1707.06347: an update of the run is a rollout, and epochs over minibatches of it."""
     model, data, run, ppo, environment = config.model, config.data, config.run, config.loss, config.data.environment
-    check(config)
+    check(config, place)
     visits = ppo.epochs * ppo.minibatches
     tx = config.optim(run.steps * visits)
     loss = transforms.freeze(ppo(model), config.optim.frozen)
@@ -79,7 +79,7 @@ def build(config: Config, place: Placement) -> Experiment:
     )
 
 
-def check(config: Config) -> None:
+def check(config: Config, place: Placement) -> None:
     """Check that model, environment and options go together.
 
     Raises:
@@ -88,6 +88,9 @@ def check(config: Config) -> None:
     model, environment = config.model, config.data.environment
     model.validate()
     config.data.check(model, config.run.repeat)
+    check_environment(environment)
+    if isinstance(environment, Gymnasium) and place.devices > 1:
+        raise BadInput("an environment of gymnasium runs on the host, for one device: leave --place.kind local")
     shape, name = environment.observation_space.shape, type(environment).__name__
     if isinstance(environment.action_space, Box) != model.continuous:
         option = "--model.no-continuous" if model.continuous else "--model.continuous"

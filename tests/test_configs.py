@@ -107,6 +107,10 @@ SLOW = (
     "dit_emoji32",
     "gan_mnist",
     "fcos_bccd",
+    "ppo_acrobot",
+    "ppo_breakout",
+    "ppo_catch",
+    "ppo_pendulum",
 )
 
 # Batch norm in deep networks, and the angle of a small number, amplify the rounding of another compiler or chip from

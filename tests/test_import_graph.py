@@ -54,6 +54,7 @@ HOMES = {
     "tensorboard": set(),
     "rich": {"train", "cli", "verbs"},
     "grain": {"data"},
+    "gymnasium": {"environments"},
     "tensorflow_datasets": {"data"},
     "tensorflow": {"data"},
     "tokenizers": {"data", "hub"},
