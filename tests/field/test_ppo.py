@@ -1,6 +1,7 @@
 """PPO and A2C whole: devices, kills in the middle of an episode, and what they are built of against other code."""
 
 import dataclasses
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +11,14 @@ from harness import RUN, keeps_the_laws, places
 
 from jaxlm import parallel
 from jaxlm.data import Episodes
-from jaxlm.environments import CartPole, Pendulum
+from jaxlm.environments import CartPole, Gymnasium, Pendulum
+from jaxlm.environments import host as on_host
 from jaxlm.errors import BadInput
 from jaxlm.losses.ppo import A2C, PPO
 from jaxlm.models.actor_critic import ActorCritic
 from jaxlm.optim import Adam
 from jaxlm.runs.load import load_module
-from jaxlm.train import Config
+from jaxlm.train import Config, train
 from whole_path import ROOT
 
 ppo = load_module(ROOT / "experiments" / "ppo.py")
@@ -61,6 +63,21 @@ def test_a_continuous_agent_and_a2c_take_a_step():
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics))
         assert metrics["clipped"].total == 0 or "loss" not in change
         assert state.step == 1
+
+
+@pytest.mark.slow
+def test_a_run_in_an_environment_of_gymnasium_goes_on_with_new_episodes(tmp_path):
+    pytest.importorskip("gymnasium")
+    data = dataclasses.replace(CONFIG.data, environment=Gymnasium("CartPole-v1"), environments=4, eval_episodes=4)
+    config = dataclasses.replace(CONFIG, data=data)
+    first = train(ppo.build, config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "6")
+    on_host._open.clear()  # as in another process
+    again = train(ppo.build, config, tmp_path / "run")
+    assert (first.completed, again.completed) == (6, 6)
+    assert np.isfinite(np.asarray(again.state.parts["agent"].params["out"]["kernel"])).all()
+    with pytest.raises(BadInput, match="runs on the host, for one device"):
+        ppo.build(config, parallel.mesh())
 
 
 def test_orders_visit_each_step_of_each_epoch_once():
