@@ -55,6 +55,7 @@ HOMES = {
     "rich": {"train", "cli", "verbs"},
     "grain": {"data"},
     "gymnasium": {"environments"},
+    "gymnax": {"environments"},
     "tensorflow_datasets": {"data"},
     "tensorflow": {"data"},
     "tokenizers": {"data", "hub"},

@@ -5,6 +5,7 @@ from jaxlm.environments.breakout import Breakout
 from jaxlm.environments.cartpole import CartPole
 from jaxlm.environments.catch import Catch
 from jaxlm.environments.check import check_environment, random_action
+from jaxlm.environments.gymnax import Gymnax
 from jaxlm.environments.host import Gymnasium
 from jaxlm.environments.mountain_car import MountainCar
 from jaxlm.environments.pendulum import Pendulum
@@ -21,6 +22,7 @@ __all__ = [
     "Discrete",
     "Environment",
     "Gymnasium",
+    "Gymnax",
     "MountainCar",
     "Pendulum",
     "Policy",

@@ -12,6 +12,7 @@ from jaxlm.environments import (
     CartPole,
     Discrete,
     Gymnasium,
+    Gymnax,
     TimeStep,
     check_environment,
     play,
@@ -144,3 +145,19 @@ def test_environments_that_cannot_be_made_are_named():
         Gymnasium("Nothing-v0").observation_space  # noqa: B018
     with pytest.raises(BadInput, match="FrozenLake-v1 shows Discrete"):
         Gymnasium("FrozenLake-v1").observation_space  # noqa: B018
+
+
+def test_gymnax_is_acted_in_as_jaxlm_s_own():
+    pytest.importorskip("gymnax")
+    environment, ours = Gymnax("CartPole-v1"), CartPole()
+    assert (environment.observation_space.shape, environment.action_space) == ((4,), Discrete(2))
+    check_environment(environment)
+    state, seen = environment.reset(jax.random.key(0))
+    for t in range(40):
+        _, expected = ours.step(ours.reset(jax.random.key(0))[0]._replace(values=seen), jnp.int32(t % 2), None)
+        state, now = environment.step(state, jnp.int32(t % 2), jax.random.key(0))
+        np.testing.assert_allclose(now.observation, expected.observation, rtol=1e-5, atol=1e-6)
+        assert now.terminated == expected.terminated
+        seen = now.observation
+    with pytest.raises(BadInput, match="gymnax cannot make Nothing-v0"):
+        Gymnax("Nothing-v0").observation_space  # noqa: B018
