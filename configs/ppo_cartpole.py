@@ -23,3 +23,11 @@ config = Config(
     optim=Adam(peak_lr=1e-3, schedule="linear", final_fraction=0.0, eps=1e-5, clip_norm=0.5),
     run=Run(steps=245, log_every=5, eval_every=49, save_every=49, metric="eval/return"),
 )
+
+ablations = {
+    "rewards as they are": ("--loss.no-normalise-rewards",),
+    "no clipping": ("--loss.clip", "None"),
+    "one epoch": ("--loss.epochs", "1"),
+    "values not trusted": ("--loss.trace", "1.0"),
+    "advantages as they are": ("--loss.no-normalise-advantages",),
+}
