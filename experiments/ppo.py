@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from jaxlm import steps
 from jaxlm.environments import Box, Gymnasium, Policy, Transitions, check_environment, play, rollout, start
 from jaxlm.errors import BadInput
-from jaxlm.losses.advantages import generalised_advantages, standardise
+from jaxlm.losses.advantages import generalised_advantages, whiten
 from jaxlm.metrics.episodes import episode_metrics
 from jaxlm.nn.running_norm import MOMENTS, add_to_moments, no_moments
 from jaxlm.parallel import Placement
 from jaxlm.predict import Predictor
-from jaxlm.predict.agents import action_predictor
+from jaxlm.predict.agents.actions import action_predictor
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import transforms
 from jaxlm.train import Config, Evaluation, Experiment, main
@@ -41,7 +41,7 @@ def build(config: Config, place: Placement) -> Experiment:
         def visit(agent: steps.TrainState, rows: jax.Array) -> tuple[steps.TrainState, steps.Metrics]:
             minibatch = {name: of_environments(x[rows]) for name, x in examples.items()}
             if ppo.normalise_advantages:
-                minibatch["advantage"] = standardise(minibatch["advantage"], place.sum)
+                minibatch["advantage"] = whiten(minibatch["advantage"], place.sum)
             return descend(agent, minibatch)
 
         orders = shuffled(jax.random.fold_in(state.key, state.step), ppo)

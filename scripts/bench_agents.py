@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=40, help="of each measurement against the peer")
     parser.add_argument("--peer-updates", type=int, default=2)
+    parser.add_argument("--whole", type=int, default=UPDATES, help="updates of one seed against ten")
     parser.add_argument("--time-peer", action="store_true", help=argparse.SUPPRESS)
     words = parser.parse_args()
     if words.time_peer:
@@ -116,11 +117,11 @@ def main() -> None:
             print(f"ratio: {statistics.median(rates['jaxlm']) / statistics.median(rates['stable-baselines3']):.1f}")
     ten = Ours(10)
     ten.time(2)
-    pairs = [(one.time(UPDATES), ten.time(UPDATES)) for _ in range(words.rounds)]
+    pairs = [(one.time(words.whole), ten.time(words.whole)) for _ in range(words.rounds)]
     for at, kind in enumerate(Timed._fields):
         alone, packed = (statistics.median(pair[side][at] for pair in pairs) for side in (0, 1))
         print(
-            f"{UPDATES * steps:,} steps, seconds of {kind}: one seed {alone:.1f}; ten in one program {packed:.1f}, "
+            f"{words.whole * steps:,} steps, seconds of {kind}: one seed {alone:.1f}; ten in one program {packed:.1f}, "
             f"{packed / alone:.2f} times"
         )
 

@@ -51,7 +51,7 @@ def generalised_advantages(
     return jax.lax.scan(back, jnp.zeros_like(delta_TB[0]), (delta_TB, done_TB), reverse=True)[1]
 
 
-def standardise(x: jax.Array, total: Callable[[Any], Any]) -> jax.Array:
+def whiten(x: jax.Array, total: Callable[[Any], Any]) -> jax.Array:
     """Return x with mean 0 and standard deviation 1 over a batch that may be divided over devices.
 
     Args:

@@ -58,8 +58,8 @@ def sample_episode(words: argparse.Namespace) -> int:
         BadInput: no such run, or a file that cannot be written.
     """
     from jaxlm.data.images.sheet import write_png
+    from jaxlm.predict.agents.episodes import episode_gif, play_episode
     from jaxlm.predict.load import load_run
-    from jaxlm.predict.vision.episodes import episode_gif, play_episode
 
     if words.output is not None and Path(words.output).suffix.lower() != ".gif":
         raise BadInput(f"--output is {words.output}: give a file that ends in .gif")

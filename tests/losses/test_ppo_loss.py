@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxlm import steps
-from jaxlm.losses.advantages import generalised_advantages, standardise
+from jaxlm.losses.advantages import generalised_advantages, whiten
 from jaxlm.losses.ppo import A2C, PPO
 from jaxlm.models.actor_critic import ActorCritic
 
@@ -76,7 +76,7 @@ def test_nothing_passes_from_one_episode_to_the_one_before():
 
 def test_standardised_advantages_have_mean_0_and_deviation_1():
     x = np.random.default_rng(0).normal(3, 2, 50).astype(np.float32)
-    np.testing.assert_allclose(standardise(x, lambda tree: tree), (x - x.mean()) / x.std(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(whiten(x, lambda tree: tree), (x - x.mean()) / x.std(), rtol=1e-4, atol=1e-5)
 
 
 def minibatch(continuous, seed=3):

@@ -13,9 +13,9 @@ from jaxlm.data import Episodes
 from jaxlm.data.images.canvas import Canvas, gif_bytes
 from jaxlm.environments import Acrobot, Breakout, CartPole, Catch, MountainCar, Pendulum
 from jaxlm.errors import BadInput
-from jaxlm.predict.agents import action_predictor
+from jaxlm.predict.agents import episodes
+from jaxlm.predict.agents.actions import action_predictor
 from jaxlm.predict.predictor import answer_all
-from jaxlm.predict.vision import episodes
 
 
 def follower(environment):

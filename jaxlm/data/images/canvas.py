@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 FINE = 2  # drawn so many times as large, and averaged, for smooth edges
-Point = tuple[float, float]
+XY = tuple[float, float]
 
 
 class Canvas:
@@ -19,7 +19,7 @@ class Canvas:
         width: pixels; the height follows.
     """
 
-    def __init__(self, low: Point, high: Point, width: int = 400):
+    def __init__(self, low: XY, high: XY, width: int = 400):
         from PIL import Image, ImageDraw
 
         self._low, self._high, self._scale = low, high, FINE * width / (high[0] - low[0])
@@ -27,19 +27,19 @@ class Canvas:
         self._image = Image.new("RGB", size, "white")
         self._draw = ImageDraw.Draw(self._image)
 
-    def _at(self, point: Point) -> Point:
+    def _at(self, point: XY) -> XY:
         return (float(point[0]) - self._low[0]) * self._scale, (self._high[1] - float(point[1])) * self._scale
 
-    def line(self, points: Sequence[Point], colour: str = "black", width: float = 2) -> None:
+    def line(self, points: Sequence[XY], colour: str = "black", width: float = 2) -> None:
         """Draw straight lines from point to point, `width` pixels wide."""
         self._draw.line([self._at(point) for point in points], fill=colour, width=round(FINE * width), joint="curve")
 
-    def disc(self, centre: Point, radius: float, colour: str = "black") -> None:
+    def disc(self, centre: XY, radius: float, colour: str = "black") -> None:
         """Draw a disc; its radius is in units of the scene."""
         (x, y), r = self._at(centre), radius * self._scale
         self._draw.ellipse([x - r, y - r, x + r, y + r], fill=colour)
 
-    def box(self, low: Point, high: Point, colour: str = "black") -> None:
+    def box(self, low: XY, high: XY, colour: str = "black") -> None:
         """Draw a filled rectangle between two corners."""
         (left, bottom), (right, top) = self._at(low), self._at(high)
         self._draw.rectangle([left, top, right, bottom], fill=colour)
