@@ -48,11 +48,11 @@ def _check_numbers(environment: Environment, name: str) -> None:
         return worlds.observation, seen.next_observation, seen.reward
 
     first, after, reward = map(np.asarray, play(jax.random.split(jax.random.key(0), 1)))
-    for what, numbers in (("first observation", first[None]), ("observation", after), ("reward", reward)):
+    for what, numbers in (("a first observation", first[None]), ("an observation", after), ("a reward", reward)):
         broken = ~np.isfinite(numbers).reshape(len(numbers), -1).all(1)
         if broken.any():
-            when = "" if what.startswith("first") else f" after {np.argmax(broken) + 1} steps of random actions"
-            raise BadInput(f"{name} gives a {what} that is not finite{when}: correct the environment")
+            when = "" if what.startswith("a first") else f" after {np.argmax(broken) + 1} steps of random actions"
+            raise BadInput(f"{name} gives {what} that is not finite{when}: correct the environment")
 
 
 def _kind(x: jax.ShapeDtypeStruct) -> tuple[tuple[int, ...], str]:

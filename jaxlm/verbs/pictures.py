@@ -48,7 +48,8 @@ def sample_pictures(words: argparse.Namespace) -> int:
 
 def is_agent(run: str) -> bool:
     """Return whether a run is of an agent that acts in an environment."""
-    return hasattr(RunDirectory.existing(run).config().data, "environment")
+    here = (Path(run).expanduser() / "config.json").is_file()
+    return here and hasattr(RunDirectory.existing(run).config().data, "environment")
 
 
 def sample_episode(words: argparse.Namespace) -> int:

@@ -85,7 +85,7 @@ def test_an_evaluation_counts_each_episode_once():
 
 def test_an_environment_that_gives_no_number_is_named():
     check_environment(Countdown())
-    with pytest.raises(BadInput, match=r"Countdown gives a observation that is not finite after \d steps"):
+    with pytest.raises(BadInput, match=r"Countdown gives an observation that is not finite after \d steps"):
         check_environment(Countdown(broken_at=3.0))
 
 
