@@ -77,6 +77,7 @@ EXPERIMENTS = {
 }
 
 SLOW = (
+    "a2c_cartpole",
     "cnn_mnist",
     "gpt_shakespeare_char_cpu",
     "resnet18_folder",

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from harness import RUN, keeps_the_laws, places
+from harness import RUN, keeps_the_laws
 
 from jaxlm import parallel
 from jaxlm.data import Episodes
@@ -32,7 +32,7 @@ CONFIG = Config(
 )
 
 
-@places
+@pytest.mark.parametrize("others", [("pmap",), pytest.param(("mesh(2, 2)",), marks=pytest.mark.slow)])
 def test_a_run_resumes_inside_of_episodes_and_does_not_depend_on_devices(others, tmp_path):
     state, records = keeps_the_laws(ppo.build, CONFIG, tmp_path, others)
     assert np.asarray(state.parts["worlds"].length).min() > 0
