@@ -87,6 +87,8 @@ RULES = {  # by a regular expression for the whole command; the first that match
     r"jaxlm train (mlp|ft_transformer|wide_and_deep|dlrm)_(housing|adult) .*": run(
         "SHRUNK", {"HOUSING.csv": "new", "ADULT.data": "new", "ADULT.test": "new"}, slow=True
     ),
+    r"jaxlm train (ppo|a2c)_\w+": run("SHRUNK", slow=True),
+    r"jaxlm (sample|predict) AGENT.*": run("", {"AGENT": "agent"}, slow=True),
     r"jaxlm train curve_1_10_1": run("SHRUNK", slow=True),
     r"jaxlm predict HOUSES .*": run("", {"HOUSES": "houses", "ROWS.csv": "rows"}),
     r"jaxlm importance HOUSES": run("--repeats 1", {"HOUSES": "houses"}),
@@ -190,6 +192,9 @@ class Places:
     def sound(self, path: Path, config: str) -> None:
         self.path("speech", "")
         shutil.copy(next((self.home / "data" / "ctc_spoken_digits").glob("*.wav")), path)
+
+    def agent(self, path: Path, config: str = "") -> None:
+        train("ppo_cartpole", *shrink("ppo_cartpole", self.home), "--run.directory", str(path))
 
     def houses(self, path: Path, config: str) -> None:
         train("mlp_housing", *shrink("mlp_housing", self.home), "--run.directory", str(path))

@@ -1,19 +1,38 @@
 """Environments that an agent acts in, as pure functions, and the loop that acts in many of them."""
 
+from jaxlm.environments.acrobot import Acrobot
+from jaxlm.environments.breakout import Breakout
 from jaxlm.environments.cartpole import CartPole
-from jaxlm.environments.protocol import Box, Discrete, Environment, Outcome
-from jaxlm.environments.rollout import Policy, Transitions, Worlds, advance, rollout, start
+from jaxlm.environments.catch import Catch
+from jaxlm.environments.check import check_environment, random_action
+from jaxlm.environments.gymnax import Gymnax
+from jaxlm.environments.host import Gymnasium
+from jaxlm.environments.mountain_car import MountainCar
+from jaxlm.environments.pendulum import Pendulum
+from jaxlm.environments.protocol import Box, Discrete, Environment, TimeStep
+from jaxlm.environments.rollout import Policy, advance, play, rollout, start
+from jaxlm.environments.worlds import Transitions, Worlds
 
 __all__ = [
+    "Acrobot",
     "Box",
+    "Breakout",
     "CartPole",
+    "Catch",
     "Discrete",
     "Environment",
-    "Outcome",
+    "Gymnasium",
+    "Gymnax",
+    "MountainCar",
+    "Pendulum",
     "Policy",
+    "TimeStep",
     "Transitions",
     "Worlds",
     "advance",
+    "check_environment",
+    "play",
+    "random_action",
     "rollout",
     "start",
 ]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxlm.optim import SETTABLE
 from jaxlm.optim import set_hyperparameters as set_in_optimizer
+from jaxlm.steps import Joint, TrainState
 
 PREFIX = "optim."  # of the path of those in `opt_state`
 OF_OPTIMIZER = tuple(PREFIX + name for name in SETTABLE)
@@ -49,7 +50,16 @@ def values_of(config: Any, paths: Iterable[str]) -> dict[str, float]:
 
 
 def set_state_hyperparameters(state: Any, values: Mapping[str, float]) -> Any:
-    """Return a state with other values of hyperparameters that it has already, in its optimizer's state or beside."""
+    """Return a state with other values of hyperparameters that it has already, in its optimizer's state or beside.
+
+    Of a joint state (`steps.Joint`) it is every part with an optimizer.
+    """
+    if isinstance(state, Joint):
+        changed = {
+            name: set_state_hyperparameters(part, _held(part, values)) if isinstance(part, TrainState) else part
+            for name, part in state.parts.items()
+        }
+        return state.replace(parts=changed)
     in_optimizer = {path.removeprefix(PREFIX): x for path, x in values.items() if path.startswith(PREFIX)}
     beside = {path: value for path, value in values.items() if not path.startswith(PREFIX)}
     if in_optimizer:
@@ -58,6 +68,10 @@ def set_state_hyperparameters(state: Any, values: Mapping[str, float]) -> Any:
         placed = {path: jax.device_put(jnp.float32(value), state.step.sharding) for path, value in beside.items()}
         state = state.replace(hyperparameters=placed)
     return state
+
+
+def _held(part: TrainState, values: Mapping[str, float]) -> dict[str, float]:
+    return {path: x for path, x in values.items() if path.startswith(PREFIX) or path in part.hyperparameters}
 
 
 def _set(part: Any, path: list[str], value: Any) -> Any:

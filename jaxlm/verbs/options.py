@@ -74,7 +74,7 @@ def add_look(verbs: Any) -> None:
 
 def add_apply(verbs: Any) -> None:
     """Add the verbs that apply a run's model."""
-    sample = verbs.add_parser("sample", help="continue prompts, or make pictures of them, with a run's model")
+    sample = verbs.add_parser("sample", help="continue prompts, make pictures of them, or play an episode")
     sample.add_argument("run", metavar="RUN", help=RUN)
     sample.add_argument(
         "--prompt",
@@ -93,7 +93,9 @@ def add_apply(verbs: Any) -> None:
         "--guidance", type=float, default=None, help="of pictures: how much the text counts; 1 is as trained"
     )
     sample.add_argument("--steps", type=int, default=None, help="of pictures: from noise to picture")
-    sample.add_argument("--output", default=None, metavar="FILE.png", help="of pictures (default: in the run)")
+    sample.add_argument(
+        "--output", default=None, metavar="FILE", help="a .png of pictures or .gif of an episode (default: in the run)"
+    )
     sample.add_argument("--step", type=step, default=None, help=STEP)
 
     evaluate = verbs.add_parser("eval", help="evaluate a run's checkpoint on all of its evaluation data")

@@ -65,9 +65,13 @@ CONTINUING: dict[str, Any] = {"length": 200, "temperature": 0.8, "top_k": None, 
 
 
 def sample(words: argparse.Namespace) -> int:
-    """Print each prompt and its continuation, or make a sheet of pictures of each where the run makes pictures."""
-    from jaxlm.verbs.pictures import PICTURE_OPTIONS, is_painter, sample_pictures
+    """Print each prompt and its continuation; of a run that makes pictures a sheet of them, of an agent an episode."""
+    from jaxlm.verbs.pictures import PICTURE_OPTIONS, is_agent, is_painter, sample_episode, sample_pictures
 
+    if is_agent(words.run):
+        if given := [name for name in (*CONTINUING, *PICTURE_OPTIONS[:-1], "prompt") if getattr(words, name)]:
+            raise BadInput(f"--{given[0].replace('_', '-')} is given, and {words.run} is of an agent: leave it out")
+        return sample_episode(words)
     paints = is_painter(words.run)
     if given := [name for name in (CONTINUING if paints else PICTURE_OPTIONS) if getattr(words, name) is not None]:
         kinds = ("continue texts", "makes pictures") if paints else ("make pictures", "does not")

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxlm import steps
 from jaxlm.data.images.sources import Digits
 from jaxlm.losses import Classification
 from jaxlm.models.mlp import MLP
@@ -68,3 +69,14 @@ def test_a_state_holds_them_under_every_placement_and_a_step_leaves_them(kind):
     assert float(metrics["loss"].total) == float(own_metrics["loss"].total)
     for one, other in zip(jax.tree.leaves(state.ema), jax.tree.leaves(expected.ema), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_those_of_a_joint_state_are_set_in_each_part_with_an_optimizer():
+    tx = CONFIG.optim(9)
+    parts = {name: steps.new_state({"kernel": np.ones((2, 2))}, tx, jax.random.key(0)) for name in ("one", "two")}
+    parts["two"] = parts["two"].replace(hyperparameters={"run.ema": np.float32(0.5)})
+    state = jax.device_put(steps.joint(jax.random.key(0), world=np.zeros(3), **parts))
+    found = set_state_hyperparameters(state, {"optim.peak_lr": 0.75, "run.ema": 0.25}).parts
+    assert [found[name].opt_state.hyperparams["peak_lr"] for name in ("one", "two")] == [0.75, 0.75]
+    assert (found["one"].hyperparameters, found["two"].hyperparameters) == ({}, {"run.ema": 0.25})
+    assert found["world"] is state.parts["world"]
