@@ -26,11 +26,12 @@ MAY_IMPORT = {
     "decode": {"steps"},
     "optim": {"steps"},
     "data": {"steps"},
+    "environments": set(),
     "parallel": {"steps"},
     "hub": {"models", "nn", "steps"},
     "runs": {"hub", "steps"},
     "interrupt": set(),
-    "train": {"runs", "hub", "parallel", "optim", "data", "decode", "losses", "steps", "metrics"},
+    "train": {"runs", "hub", "parallel", "optim", "data", "decode", "environments", "losses", "steps", "metrics"},
 }
 MAY_IMPORT["predict"] = MAY_IMPORT["train"] | {"train"}
 MAY_IMPORT["export"] = MAY_IMPORT["predict"] | {"predict"}

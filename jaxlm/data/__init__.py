@@ -2,6 +2,7 @@
 
 from jaxlm.data.arrays import Arrays, Examples
 from jaxlm.data.draws import Draws, DrawsSpec
+from jaxlm.data.episodes import Episodes
 from jaxlm.data.loader import batches
 from jaxlm.data.order import InOrder, Shuffled
 from jaxlm.data.protocol import Batch, Data, DataSpec
@@ -33,6 +34,7 @@ __all__ = [
     "DataSpec",
     "Draws",
     "DrawsSpec",
+    "Episodes",
     "Examples",
     "InOrder",
     "LanguageData",

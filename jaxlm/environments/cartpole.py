@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxlm.environments.protocol import Box, Discrete, Outcome
+from jaxlm.environments.protocol import Box, Discrete, TimeStep
 
 GRAVITY, CART_MASS, POLE_MASS, HALF_LENGTH, FORCE, SECONDS = 9.8, 1.0, 0.1, 0.5, 10.0, 0.02
 MAX_ANGLE, MAX_POSITION = 12 * 2 * math.pi / 360, 2.4
@@ -48,9 +48,9 @@ class CartPole:
         values = jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
         return CartPoleState(values, jnp.zeros((), jnp.int32)), values
 
-    def step(self, state: CartPoleState, action: jax.Array, key: jax.Array) -> tuple[CartPoleState, Outcome]:
+    def step(self, state: CartPoleState, action: jax.Array, key: jax.Array) -> tuple[CartPoleState, TimeStep]:
         """Return (state, outcome) after one push, by Euler's method."""
-        position, velocity, angle, turning = state.values
+        _, velocity, angle, turning = state.values
         sin, cos = jnp.sin(angle), jnp.cos(angle)
         mass, moment = CART_MASS + POLE_MASS, POLE_MASS * HALF_LENGTH
         push = (jnp.where(action == 1, FORCE, -FORCE) + moment * turning**2 * sin) / mass
@@ -59,5 +59,5 @@ class CartPole:
         values = state.values + SECONDS * jnp.stack([velocity, speed_up, turning, turn])
         steps = state.steps + 1
         terminated = (jnp.abs(values[0]) > MAX_POSITION) | (jnp.abs(values[2]) > MAX_ANGLE)
-        outcome = Outcome(values, jnp.ones(()), terminated, (steps >= self.max_steps) & ~terminated)
+        outcome = TimeStep(values, jnp.ones(()), terminated, (steps >= self.max_steps) & ~terminated)
         return CartPoleState(values, steps), outcome

@@ -1,5 +1,6 @@
 """The protocol of environments: what an agent acts in, as pure functions of a state, an action and a key."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +19,11 @@ class Discrete:
 
     n: int
 
+    @property
+    def size(self) -> int:
+        """Return how many outputs a model needs for it: one an action."""
+        return self.n
+
 
 @dataclass(frozen=True)
 class Box:
@@ -33,8 +39,13 @@ class Box:
     high: float | tuple[float, ...]
     shape: tuple[int, ...]
 
+    @property
+    def size(self) -> int:
+        """Return how many numbers an array has."""
+        return math.prod(self.shape)
 
-class Outcome(NamedTuple):
+
+class TimeStep(NamedTuple):
     """What an environment answers to an action.
 
     Attributes:
@@ -68,7 +79,7 @@ class Environment(Protocol):
     def reset(self, key: jax.Array) -> tuple[PyTree, jax.Array]:
         """Return (state, observation) at the start of an episode drawn from a typed PRNG key."""
 
-    def step(self, state: PyTree, action: jax.Array, key: jax.Array) -> tuple[PyTree, Outcome]:
+    def step(self, state: PyTree, action: jax.Array, key: jax.Array) -> tuple[PyTree, TimeStep]:
         """Return (state, outcome) after one action. It never resets; see `jaxlm.environments.rollout`.
 
         Args:

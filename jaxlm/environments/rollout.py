@@ -73,7 +73,9 @@ def start(environment: Environment, keys: jax.Array) -> Worlds:
     return Worlds(state, observation, jnp.zeros(count), jnp.zeros(count, jnp.int32))
 
 
-def advance(environment: Environment, worlds: Worlds, actions: jax.Array, keys: jax.Array) -> tuple[Worlds, Transitions]:
+def advance(
+    environment: Environment, worlds: Worlds, actions: jax.Array, keys: jax.Array
+) -> tuple[Worlds, Transitions]:
     """Take one step in each environment, and reset those whose episode ends.
 
     Args:
@@ -123,3 +125,34 @@ def rollout(
         return worlds, transitions._replace(extras=extras)
 
     return jax.lax.scan(move, worlds, jnp.arange(steps))
+
+
+def play(environment: Environment, policy: Policy, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Play one episode in each of some environments of their own, for an evaluation: each episode counts once.
+
+    An environment without a time limit may make it endless; every one of jaxlm has a limit.
+
+    Args:
+        environment: without a batch axis.
+        policy: see `rollout`; its extras are not used.
+        keys: typed PRNG keys [B]; an episode depends on its own alone.
+
+    Returns:
+        (undiscounted sum of the rewards float32 [B], steps int32 [B]) of the episodes
+    """
+    split = jax.vmap(lambda key: jax.random.split(key))(keys)
+
+    def move(carry: tuple[Worlds, jax.Array, jax.Array]) -> tuple[Worlds, jax.Array, jax.Array]:
+        worlds, done, t = carry
+        now = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, t)))(split[:, 1])
+        actions, _ = policy(worlds.observation, now[:, 0])
+        states, outcomes = jax.vmap(environment.step)(worlds.state, actions, now[:, 1])
+        score = worlds.score + jnp.where(done, 0.0, outcomes.reward)
+        length = worlds.length + ~done
+        worlds = Worlds(states, outcomes.observation, score, length)
+        return worlds, done | outcomes.terminated | outcomes.truncated, t + 1
+
+    worlds = start(environment, split[:, 0])
+    first = (worlds, jnp.zeros(len(keys), bool), jnp.zeros((), jnp.int32))
+    worlds, _, _ = jax.lax.while_loop(lambda carry: ~carry[1].all(), move, first)
+    return worlds.score, worlds.length

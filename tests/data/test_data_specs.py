@@ -13,7 +13,7 @@ from random_pixels import pixels
 
 import jaxlm.data
 import tiny_whisper
-from jaxlm.data import Chat, DataSpec, DrawsSpec, Masked, Preferences, Text, WordPiece
+from jaxlm.data import Chat, DataSpec, DrawsSpec, Episodes, Masked, Preferences, Text, WordPiece
 from jaxlm.data.audio import LibriSpeech, LJSpeech, LogMel, Manifest, SpokenDigits, SpokenText
 from jaxlm.data.audio.voices import Sounds, Voices
 from jaxlm.data.boxes import CocoBoxes, TfdsBoxes, VocBoxes
@@ -33,6 +33,7 @@ from jaxlm.data.tables.curve import Parabola
 from jaxlm.data.tables.table import Table
 from jaxlm.data.text.tfds import TfdsText
 from jaxlm.data.tokenizers.specs import Characters, Pretrained, Subwords
+from jaxlm.environments import CartPole
 from jaxlm.errors import BadInput
 from scenes import write_coco, write_voc
 
@@ -129,6 +130,7 @@ def makers(folder):
         (CocoBoxes(**scenes, size=(8, 8), batch=2), {"classes": 2}),
         (VocBoxes(path=str(folder / "voc"), size=(8, 8), batch=2), {"classes": 2}),
         (DrawsSpec(batch=2), {}),
+        (Episodes(environment=CartPole(), environments=2), {"actions": 2}),
     ]
 
 
@@ -193,7 +195,8 @@ def test_a_spec_makes_batches_of_its_size_that_follow_its_seeds(specs):
     for spec, _ in specs:
         train, held = spec.train(3), spec.eval()
         inner = getattr(spec, "images" if isinstance(spec, Captioned) else "text", None)
-        assert batch_size(train[0]) == (spec.batch if hasattr(spec, "batch") else inner.batch)
+        size = getattr(spec, "environments", None) or (spec.batch if hasattr(spec, "batch") else inner.batch)
+        assert batch_size(train[0]) == size
         assert sum(batch_size(held[index]) for index in range(len(held))) > 0
         assert train.fingerprint() == spec.train(3, 3).fingerprint() == spec.train(3, None).fingerprint()
         assert train.fingerprint() != spec.train(4).fingerprint()
@@ -243,7 +246,7 @@ def test_a_spec_says_what_a_run_prints_and_keeps(specs):
         assert lines
         assert all(line and "\n" not in line for line in lines)
         assert amount >= 1
-        units = "images tokens texts sentences pairs draws utterances windows rows examples"
+        units = "steps images tokens texts sentences pairs draws utterances windows rows examples"
         assert unit in units.split()
         assert all(json.loads(text) for text in files.values())
         assert {*files} == {
