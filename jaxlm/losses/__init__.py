@@ -9,6 +9,7 @@ from jaxlm.losses.flow_matching import FlowMatching, flow_matching
 from jaxlm.losses.masked_language_model import masked_language_model
 from jaxlm.losses.next_token import next_token
 from jaxlm.losses.penalty import penalise
+from jaxlm.losses.q_learning import DQN, q_learning
 from jaxlm.losses.recommendation import NextItem, Recommendation, next_item, recommendation
 from jaxlm.losses.regression import TABLE, Regression, regression
 from jaxlm.losses.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
@@ -19,6 +20,7 @@ from jaxlm.losses.token_classification import token_classification
 
 __all__ = [
     "DPO",
+    "DQN",
     "IMAGE",
     "TABLE",
     "TEXT",
@@ -42,6 +44,7 @@ __all__ = [
     "next_item",
     "next_token",
     "penalise",
+    "q_learning",
     "recommendation",
     "regression",
     "sequence_to_sequence",

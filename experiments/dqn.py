@@ -1,0 +1,125 @@
+"""Learn the value of each action from a replay of what was experienced, and act by it (deep Q-network).
+
+python experiments/dqn.py configs/dqn_cartpole.py [--loss.replay.alpha 0.6 ...]
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxlm import steps
+from jaxlm.environments import play, rollout, start
+from jaxlm.environments.replay import draw_places, n_step, remember, reprioritise, start_replay
+from jaxlm.losses.q_learning import temporal_difference
+from jaxlm.parallel import Placement
+
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.settings import COMPOSED
+from jaxlm.steps import Mean, transforms
+from jaxlm.train import Config, Evaluation, Experiment, main
+
+
+def build(config: Config, place: Placement) -> Experiment:
+    """Compose Mnih et al. 2015, algorithm 1: act, remember, draw, descend, renew the target."""
+    model, data, dqn, run = config.model, config.data, config.loss, config.run
+    check(config)
+    environment, kept, total = data.environment, dqn.replay, run.steps * dqn.updates
+    tx, count = config.optim(total), kept.batch // data.environments
+    loss = transforms.cast(dqn(model), run.dtype)
+    difference = temporal_difference(model, dqn.double)
+
+    def greedy(variables: Any, observation: jax.Array) -> jax.Array:
+        return model.apply(variables, observation).argmax(-1).astype(jnp.int32)
+
+    def random_action(key: jax.Array) -> jax.Array:
+        return jax.random.randint(key, (), 0, model.actions)
+
+    def act(params: Any, epsilon: jax.Array, observation: jax.Array, keys: jax.Array) -> tuple[jax.Array, None]:
+        at_random = jax.vmap(lambda key: jax.random.uniform(key) < epsilon)(keys)
+        action = greedy({"params": params}, observation)
+        return jnp.where(at_random, jax.vmap(lambda key: random_action(jax.random.fold_in(key, 1)))(keys), action), None
+
+    def learn(parts: dict[str, Any], keys: jax.Array) -> tuple[dict[str, Any], steps.Metrics]:
+        agent, target, worlds, replay = (parts[name] for name in ("agent", "target", "worlds", "replay"))
+        done = agent.step / total
+        epsilon, beta = dqn.epsilon(done), kept.beta + done * (1 - kept.beta)
+        act_keys, draw_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+
+        worlds, moves = rollout(environment, lambda o, k: act(agent.params, epsilon, o, k), worlds, act_keys, dqn.acts)
+        replay = remember(replay, moves)
+        drawn = draw_places(replay, draw_keys, count, kept.steps, uniform=not kept.alpha)
+        sample = n_step(replay, drawn.place_BK, kept.steps, dqn.discount)
+        sample["weight"] = drawn.weight_BK.reshape(-1) ** beta
+        if kept.alpha:
+            found = jnp.abs(difference(agent.params, target, sample)).reshape(drawn.place_BK.shape)
+            replay = reprioritise(replay, drawn.place_BK, (found + kept.floor) ** kept.alpha)
+
+        grad = transforms.lend(steps.accumulate(steps.grad(loss), run.accumulate), "target", lambda _: target)
+        update = steps.update(place.reduce(grad), tx)
+        agent, metrics = (transforms.ema(update, run.ema) if run.ema else update)(agent, sample)
+        target = renewed(dqn, target, agent)
+        ended = place.sum({"return": (moves.score * moves.done).sum(), "episodes": moves.done.sum(dtype=jnp.float32)})
+        metrics |= {"epsilon": Mean(epsilon, jnp.ones(())), "return": Mean(ended["return"], ended["episodes"])}
+        metrics["episodes"] = Mean(ended["episodes"], jnp.full((), 1 / dqn.updates))
+        return {"agent": agent, "target": target, "worlds": worlds, "replay": replay}, metrics
+
+    def step(state: steps.Joint, batch: Any) -> tuple[steps.Joint, steps.Metrics]:
+        keys = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+        fold = jax.vmap(lambda number: jax.vmap(lambda key: jax.random.fold_in(key, number))(keys))
+        parts, metrics = jax.lax.scan(learn, state.parts, fold(jnp.arange(dqn.updates)))
+        return state.replace(step=state.step + 1, parts=parts), jax.tree.map(lambda x: x.sum(0), metrics)
+
+    def init(key: jax.Array) -> steps.Joint:
+        keys = jax.random.split(key, 4)
+        agent = steps.init(model, tx, data.example(), keys[0], ema=run.ema > 0)
+        worlds = start(environment, jax.random.split(keys[1], data.environments))
+        world_keys = jax.random.split(keys[2], data.environments)
+        length = kept.prefill // data.environments
+        worlds, moves = rollout(environment, lambda _, k: (jax.vmap(random_action)(k), None), worlds, world_keys, length)
+        replay = start_replay(moves, kept.capacity // data.environments)
+        target = jax.tree.map(jnp.copy, agent.params)
+        return steps.joint(keys[3], agent=agent, target=target, worlds=worlds, replay=replay)
+
+    def outputs(state: steps.Joint, batch: Any) -> steps.Metrics:
+        keys = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+        variables = applied(state)
+        score, length = play(environment, lambda o, _: (greedy(variables, o), None), keys)
+        found = {"return": score, "length": length.astype(jnp.float32)}
+        return {name: Mean.from_values(x, batch["mask"]) for name, x in found.items()}
+
+    return Experiment(
+        init=init,
+        step=transforms.skip_nonfinite(step, run.skip_limit),
+        train_data=data.train(run.seeds.data, run.seeds.noise),
+        evaluations={"eval": Evaluation(data.eval(), outputs)},
+        throughput=(data.environments * dqn.acts * dqn.updates, "steps"),
+        learning_rate=lambda count: config.optim.learning_rate(total)(count * dqn.updates),
+        rules=(("parts/worlds", ("examples",)), ("parts/replay/(items|priority)", ("examples",))),
+        composes=COMPOSED,
+        log_lines=data.log_lines(),
+        artefacts=data.artefacts(),
+    )
+
+
+def check(config: Config) -> None:
+    """Check that model, environment and numbers go together; raises BadInput."""
+    config.model.validate()
+    config.data.check(config.model, config.run.repeat)
+    config.loss.check(config.data.environments)
+
+
+def renewed(dqn: Any, target: Any, agent: steps.TrainState) -> Any:
+    """Return the target net after an update, renewed every `target_every` updates."""
+    kept = jnp.where(agent.step % dqn.target_every == 0, dqn.target_decay, 1.0)
+    return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, target, agent.params)
+
+
+def applied(state: steps.Joint) -> Any:
+    """Return what an evaluation applies: the average of the agent where there is one."""
+    agent = state.parts["agent"]
+    return steps.eval_variables(agent.params, agent.variables, agent.ema)
+
+
+if __name__ == "__main__":
+    main(build)
