@@ -9,11 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm import steps
-from jaxlm.environments import play, rollout, start
+from jaxlm.environments import Discrete, play, rollout, start
 from jaxlm.environments.replay import draw_places, n_step, remember, reprioritise, start_replay
+from jaxlm.errors import BadInput
 from jaxlm.losses.q_learning import temporal_difference
+from jaxlm.metrics.episodes import episode_metrics
 from jaxlm.parallel import Placement
-
+from jaxlm.predict import Predictor
+from jaxlm.predict.agents import action_predictor
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.settings import COMPOSED
 from jaxlm.steps import Mean, transforms
@@ -26,7 +29,7 @@ def build(config: Config, place: Placement) -> Experiment:
     check(config)
     environment, kept, total = data.environment, dqn.replay, run.steps * dqn.updates
     tx, count = config.optim(total), kept.batch // data.environments
-    loss = transforms.cast(dqn(model), run.dtype)
+    loss = transforms.freeze(transforms.cast(dqn(model), run.dtype), config.optim.frozen)
     difference = temporal_difference(model, dqn.double)
 
     def greedy(variables: Any, observation: jax.Array) -> jax.Array:
@@ -59,9 +62,8 @@ def build(config: Config, place: Placement) -> Experiment:
         update = steps.update(place.reduce(grad), tx)
         agent, metrics = (transforms.ema(update, run.ema) if run.ema else update)(agent, sample)
         target = renewed(dqn, target, agent)
-        ended = place.sum({"return": (moves.score * moves.done).sum(), "episodes": moves.done.sum(dtype=jnp.float32)})
-        metrics |= {"epsilon": Mean(epsilon, jnp.ones(())), "return": Mean(ended["return"], ended["episodes"])}
-        metrics["episodes"] = Mean(ended["episodes"], jnp.full((), 1 / dqn.updates))
+        metrics |= place.sum(episode_metrics(moves.score, moves.length, moves.done))
+        metrics["epsilon"] = Mean(epsilon, jnp.ones(()))
         return {"agent": agent, "target": target, "worlds": worlds, "replay": replay}, metrics
 
     def step(state: steps.Joint, batch: Any) -> tuple[steps.Joint, steps.Metrics]:
@@ -84,9 +86,7 @@ def build(config: Config, place: Placement) -> Experiment:
     def outputs(state: steps.Joint, batch: Any) -> steps.Metrics:
         keys = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
         variables = applied(state)
-        score, length = play(environment, lambda o, _: (greedy(variables, o), None), keys)
-        found = {"return": score, "length": length.astype(jnp.float32)}
-        return {name: Mean.from_values(x, batch["mask"]) for name, x in found.items()}
+        return episode_metrics(*play(environment, lambda o, _: (greedy(variables, o), None), keys), batch["mask"])
 
     return Experiment(
         init=init,
@@ -107,6 +107,10 @@ def check(config: Config) -> None:
     config.model.validate()
     config.data.check(config.model, config.run.repeat)
     config.loss.check(config.data.environments)
+    if not isinstance(config.data.environment.action_space, Discrete):
+        raise BadInput(f"{config.data.environment} has no choice of actions, which a DQN needs: use experiments/sac.py")
+    if config.init.path is not None:
+        raise BadInput(f"init.path is {config.init.path}, and an agent starts from new weights: leave it out")
 
 
 def renewed(dqn: Any, target: Any, agent: steps.TrainState) -> Any:
@@ -119,6 +123,17 @@ def applied(state: steps.Joint) -> Any:
     """Return what an evaluation applies: the average of the agent where there is one."""
     agent = state.parts["agent"]
     return steps.eval_variables(agent.params, agent.variables, agent.ema)
+
+
+def predictor(config: Config, run: RunDirectory) -> Predictor:
+    """Answer an observation with the action of the highest value, and the values of all."""
+    del run
+
+    def act(variables: Any, observation: jax.Array) -> Any:
+        values = config.model.apply(variables["agent"], observation)
+        return {"action": values.argmax(-1), "values": values}
+
+    return action_predictor(act, config.data)
 
 
 if __name__ == "__main__":

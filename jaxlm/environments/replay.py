@@ -186,7 +186,8 @@ def n_step(replay: Replay, place_BK: jax.Array, steps: int, discount: float) -> 
     Returns:
         {"observation", "action", "return", "bootstrap", "next_observation"}, each [B * K, ...].
     """
-    slot_BKN = (place_BK[..., None] + jnp.arange(steps)) % replay.priority.shape[1]
+    offset_11N = jnp.arange(steps)[None, None]
+    slot_BKN = (place_BK[..., None] + offset_11N) % replay.priority.shape[1]
 
     def at(name: str, slots: jax.Array) -> jax.Array:
         return jax.vmap(lambda ring, slot: ring[slot])(replay.items[name], slots)
@@ -194,14 +195,14 @@ def n_step(replay: Replay, place_BK: jax.Array, steps: int, discount: float) -> 
     terminated_BKN = at("terminated", slot_BKN)
     done_BKN = terminated_BKN | at("truncated", slot_BKN)
     over_BKN = jnp.cumsum(done_BKN, axis=-1) - done_BKN > 0  # an earlier step ended the episode
-    power_N = discount ** jnp.arange(steps, dtype=jnp.float32)
+    power_11N = discount ** offset_11N.astype(jnp.float32)
     last_BK1 = (~over_BKN).sum(-1, keepdims=True) - 1
     ended_BK = jnp.take_along_axis(terminated_BKN, last_BK1, -1)[..., 0]
-    bootstrap_BK = jnp.where(ended_BK, 0.0, discount * power_N[last_BK1[..., 0]])
+    bootstrap_BK = jnp.where(ended_BK, 0.0, discount * power_11N[0, 0, last_BK1[..., 0]])
     found = {
         "observation": at("observation", place_BK),
         "action": at("action", place_BK),
-        "return": jnp.where(over_BKN, 0.0, power_N * at("reward", slot_BKN)).sum(-1),
+        "return": jnp.where(over_BKN, 0.0, power_11N * at("reward", slot_BKN)).sum(-1),
         "bootstrap": bootstrap_BK,
         "next_observation": at("next_observation", jnp.take_along_axis(slot_BKN, last_BK1, -1)[..., 0]),
     }
