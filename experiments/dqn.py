@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm import steps
-from jaxlm.environments import Discrete, play, rollout, start
-from jaxlm.environments.replay import draw_places, n_step, remember, reprioritise, start_replay
+from jaxlm.environments import Discrete, play, rollout
+from jaxlm.environments.replay import draw_places, experience, n_step, remember, reprioritise
 from jaxlm.errors import BadInput
 from jaxlm.losses.q_learning import temporal_difference
 from jaxlm.metrics.episodes import episode_metrics
@@ -73,15 +73,15 @@ def build(config: Config, place: Placement) -> Experiment:
         return state.replace(step=state.step + 1, parts=parts), jax.tree.map(lambda x: x.sum(0), metrics)
 
     def init(key: jax.Array) -> steps.Joint:
-        keys = jax.random.split(key, 4)
+        keys = jax.random.split(key, 3)
         agent = steps.init(model, tx, data.example(), keys[0], ema=run.ema > 0)
-        worlds = start(environment, jax.random.split(keys[1], data.environments))
-        world_keys = jax.random.split(keys[2], data.environments)
-        length = kept.prefill // data.environments
-        worlds, moves = rollout(environment, lambda _, k: (jax.vmap(random_action)(k), None), worlds, world_keys, length)
-        replay = start_replay(moves, kept.capacity // data.environments)
+
+        def anything(_: jax.Array, keys: jax.Array) -> tuple[jax.Array, None]:
+            return jax.vmap(random_action)(keys), None
+
+        worlds, replay = experience(environment, anything, keys[1], data.environments, kept)
         target = jax.tree.map(jnp.copy, agent.params)
-        return steps.joint(keys[3], agent=agent, target=target, worlds=worlds, replay=replay)
+        return steps.joint(keys[2], agent=agent, target=target, worlds=worlds, replay=replay)
 
     def outputs(state: steps.Joint, batch: Any) -> steps.Metrics:
         keys = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")

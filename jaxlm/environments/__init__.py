@@ -1,14 +1,24 @@
 """Environments that an agent acts in, as pure functions, and the loop that acts in many of them."""
 
+from jaxlm.environments.acrobot import Acrobot
+from jaxlm.environments.breakout import Breakout
 from jaxlm.environments.cartpole import CartPole
+from jaxlm.environments.catch import Catch
+from jaxlm.environments.mountain_car import MountainCar
+from jaxlm.environments.pendulum import Pendulum
 from jaxlm.environments.protocol import Box, Discrete, Environment, TimeStep
 from jaxlm.environments.rollout import Policy, Transitions, Worlds, advance, play, rollout, start
 
 __all__ = [
+    "Acrobot",
     "Box",
+    "Breakout",
     "CartPole",
+    "Catch",
     "Discrete",
     "Environment",
+    "MountainCar",
+    "Pendulum",
     "Policy",
     "TimeStep",
     "Transitions",

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxlm.environments.rollout import Transitions
+from jaxlm.environments.protocol import Environment
+from jaxlm.environments.rollout import Policy, Transitions, Worlds, rollout, start
 from jaxlm.errors import BadInput
 
 
@@ -88,6 +89,24 @@ class ReplaySpec:
                 f"replay has alpha {self.alpha}, beta {self.beta} and floor {self.floor}: alpha is at least 0, beta a "
                 "share from 0 to 1, floor above 0"
             )
+
+
+def experience(
+    environment: Environment, policy: Policy, key: jax.Array, environments: int, spec: ReplaySpec
+) -> tuple[Worlds, Replay]:
+    """Return environments, and a replay of what a first policy did in them, before the first update.
+
+    Args:
+        environment: without a batch axis.
+        policy: see `rollout`; usually of random actions.
+        key: typed PRNG key.
+        environments: B.
+        spec: of the replay.
+    """
+    start_keys, act_keys = jax.random.split(key, (2, environments))
+    worlds = start(environment, start_keys)
+    worlds, moves = rollout(environment, policy, worlds, act_keys, spec.prefill // environments)
+    return worlds, start_replay(moves, spec.capacity // environments)
 
 
 def start_replay(transitions: Transitions, capacity: int) -> Replay:

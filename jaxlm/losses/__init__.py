@@ -13,6 +13,7 @@ from jaxlm.losses.q_learning import DQN, q_learning
 from jaxlm.losses.recommendation import NextItem, Recommendation, next_item, recommendation
 from jaxlm.losses.regression import TABLE, Regression, regression
 from jaxlm.losses.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
+from jaxlm.losses.soft_actor_critic import SAC
 from jaxlm.losses.spans import answer_spans
 from jaxlm.losses.spectral import Spectral, spectral
 from jaxlm.losses.text_to_mel import TextToMel, text_to_mel
@@ -22,6 +23,7 @@ __all__ = [
     "DPO",
     "DQN",
     "IMAGE",
+    "SAC",
     "TABLE",
     "TEXT",
     "Adversarial",

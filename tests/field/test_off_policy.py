@@ -1,6 +1,5 @@
 """Agents with a replay, under the laws of every run: resumed to the same bits, the same under every placement."""
 
-
 from harness import keeps_the_laws, places
 
 from jaxlm.data import Episodes
@@ -17,7 +16,9 @@ BUILD = load_module(ROOT / "experiments" / "dqn.py").build
 CONFIG = Config(
     model=QNetwork(actions=2, hidden=(8,), duelling=True),
     data=Episodes(environment=CartPole(max_steps=4), environments=4, eval_episodes=8),
-    loss=DQN(updates=2, acts=2, target_every=3, replay=ReplaySpec(capacity=64, batch=8, prefill=32, steps=2, alpha=0.6)),
+    loss=DQN(
+        updates=2, acts=2, target_every=3, replay=ReplaySpec(capacity=64, batch=8, prefill=32, steps=2, alpha=0.6)
+    ),
     optim=Adam(peak_lr=1e-2, warmup=0),
     run=Run(steps=6, ema=0.9, log_every=1, eval_every=3, save_every=3, metric="eval/return"),
 )

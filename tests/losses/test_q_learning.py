@@ -1,7 +1,6 @@
 """Deep Q-learning: loss and gradient against PyTorch, and the value of a task that a time limit cuts."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
