@@ -6,6 +6,7 @@ from jaxlm.losses.ctc import ctc
 from jaxlm.losses.detection import Detection, detection
 from jaxlm.losses.dpo import DPO, dpo
 from jaxlm.losses.flow_matching import FlowMatching, flow_matching
+from jaxlm.losses.grpo import GRPO, grpo
 from jaxlm.losses.masked_language_model import masked_language_model
 from jaxlm.losses.next_token import next_token
 from jaxlm.losses.penalty import penalise
@@ -22,6 +23,7 @@ from jaxlm.losses.token_classification import token_classification
 __all__ = [
     "DPO",
     "DQN",
+    "GRPO",
     "IMAGE",
     "SAC",
     "TABLE",
@@ -42,6 +44,7 @@ __all__ = [
     "detection",
     "dpo",
     "flow_matching",
+    "grpo",
     "masked_language_model",
     "next_item",
     "next_token",
