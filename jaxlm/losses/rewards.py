@@ -53,7 +53,10 @@ def _is_digit(points: jax.Array) -> jax.Array:
 
 
 def _share_right(expected: jax.Array, answer_T: jax.Array, places: jax.Array) -> jax.Array:
-    """Return the share of the first `places` at which two texts agree."""
+    """Return the share of the first `places` at which two texts agree, the end of a text being one place."""
     size = max(len(expected), len(answer_T))
-    expected, answer = (jnp.pad(x, (0, size - len(x)), constant_values=-1 - n) for n, x in enumerate((expected, answer_T)))
+    ends_T = (answer_T == 0).astype(jnp.int32)
+    answer_T = jnp.where(jnp.cumsum(ends_T) > ends_T, -1, answer_T)
+    expected = jnp.pad(expected, (0, size - len(expected)))
+    answer = jnp.pad(answer_T, (0, size - len(answer_T)), constant_values=-1)
     return ((expected == answer) & (jnp.arange(size) < places)).sum() / places.astype(jnp.float32)
