@@ -17,8 +17,8 @@ experiment = "sac"
 
 config = Config(
     model=SoftActorCritic(actions=1, hidden=(64, 64)),
-    data=Episodes(environment=Pendulum(), environments=4, eval_episodes=100),
+    data=Episodes(environment=Pendulum(), environments=4, eval_episodes=1000),
     loss=SAC(updates=100, replay=ReplaySpec(capacity=100_000, batch=128, prefill=1_000)),
-    optim=Adam(peak_lr=1e-3, warmup=0, schedule="constant"),
-    run=Run(steps=100, ema=0.99, log_every=10, eval_every=20, save_every=20, metric="eval/return"),
+    optim=Adam(peak_lr=1e-3, warmup=0, schedule="linear"),
+    run=Run(steps=150, ema=0.99, log_every=10, eval_every=50, save_every=50, metric="eval/return"),
 )

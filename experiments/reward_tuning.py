@@ -29,15 +29,20 @@ def build(config: Config, place: Placement) -> Experiment:
     model, data, run, grpo = config.model, config.data, config.run, config.loss
     check(config)
     tx, tokenizer = config.optim(run.steps * grpo.epochs), data.build_tokenizer()
-    end, point_V = int(tokenizer.encode(END)[0]), jnp.array([ord(tokenizer.decode([i])) for i in range(tokenizer.vocab)])
+    end, point_V = (
+        int(tokenizer.encode(END)[0]),
+        jnp.array([ord(tokenizer.decode([i])) for i in range(tokenizer.vocab)]),
+    )
     loss = transforms.cast(transforms.freeze(grpo(model), config.optim.frozen), run.dtype)
     update = steps.update(place.reduce(steps.accumulate(steps.grad(loss), run.accumulate)), tx)
     update = transforms.ema(update, run.ema, "run.ema") if run.ema else update
 
     def answer(variables: Any, prompts: jax.Array, keys: jax.Array, temperature: float) -> tuple[jax.Array, jax.Array]:
         """Return answers int32 [N, T] and where they have not ended, with the end itself."""
-        start, settings = jnp.zeros(len(prompts), jnp.int32), (grpo.length, temperature, 1.0, end)
-        answers = continue_rows(*merged(model, variables), prompts, start, keys, *settings, slots=grpo.length)
+        start, (decoder, weights), length = jnp.zeros(len(prompts), jnp.int32), merged(model, variables), grpo.length
+        answers = continue_rows(
+            decoder, weights, prompts, start, keys, length, temperature, 1.0, end, slots=grpo.length
+        )
         ended = jnp.cumsum(answers == end, axis=1) - (answers == end) > 0
         return answers, ~ended
 

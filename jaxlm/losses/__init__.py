@@ -9,6 +9,7 @@ from jaxlm.losses.flow_matching import FlowMatching, flow_matching
 from jaxlm.losses.grpo import GRPO, grpo
 from jaxlm.losses.masked_language_model import masked_language_model
 from jaxlm.losses.next_token import next_token
+from jaxlm.losses.offline import CQL, BehaviourCloning
 from jaxlm.losses.penalty import penalise
 from jaxlm.losses.q_learning import DQN, q_learning
 from jaxlm.losses.recommendation import NextItem, Recommendation, next_item, recommendation
@@ -21,6 +22,7 @@ from jaxlm.losses.text_to_mel import TextToMel, text_to_mel
 from jaxlm.losses.token_classification import token_classification
 
 __all__ = [
+    "CQL",
     "DPO",
     "DQN",
     "GRPO",
@@ -29,6 +31,7 @@ __all__ = [
     "TABLE",
     "TEXT",
     "Adversarial",
+    "BehaviourCloning",
     "Classification",
     "Detection",
     "FlowMatching",

@@ -26,7 +26,7 @@ class Reward(Protocol):
 
 @dataclass(frozen=True)
 class SortedDigits:
-    """Reward the digits of the prompt in ascending order: the share of the places that are right, the end counted."""
+    """Reward the digits of the prompt in ascending order: the share of right places, the end counted."""
 
     def __call__(self, prompt_P: jax.Array, answer_T: jax.Array) -> jax.Array:
         """Return the reward of one answer; it needs room for an end after the digits."""
@@ -38,7 +38,7 @@ class SortedDigits:
 
 @dataclass(frozen=True)
 class DigitSum:
-    """Reward the sum of the digits of the prompt, below 100: the share of the places that are right, the end counted."""
+    """Reward the sum of the digits of the prompt, below 100: the share of right places, the end counted."""
 
     def __call__(self, prompt_P: jax.Array, answer_T: jax.Array) -> jax.Array:
         """Return the reward of one answer; it needs room for two digits and an end."""
