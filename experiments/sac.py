@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxlm import steps
 from jaxlm.environments import play, rollout
 from jaxlm.environments.replay import draw_places, experience, n_step, remember
-from jaxlm.environments.unit_actions import UnitActions
+from jaxlm.environments.wrappers.unit_actions import UnitActions
 from jaxlm.errors import BadInput
 from jaxlm.losses.soft_actor_critic import squashed
 from jaxlm.metrics.episodes import episode_metrics

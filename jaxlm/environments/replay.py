@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxlm.environments.protocol import Environment
-from jaxlm.environments.rollout import Policy, Transitions, Worlds, rollout, start
+from jaxlm.environments import Environment, Policy, Transitions, Worlds, rollout, start
 from jaxlm.errors import BadInput
 
 

@@ -30,8 +30,8 @@ class Categorical(NamedTuple):
 
     def log_prob(self, action: jax.Array) -> jax.Array:
         """Return the logarithm of the probability of actions int32 [...]; float32 [...]."""
-        chosen = jnp.arange(self.logits.shape[-1]) == action[..., None]  # a look-up has a slow gradient
-        return jnp.where(chosen, jax.nn.log_softmax(self.logits), 0).sum(-1)
+        chosen = jax.nn.one_hot(action, self.logits.shape[-1])  # a look-up has a slow gradient
+        return (chosen * jax.nn.log_softmax(self.logits)).sum(-1)
 
     def entropy(self) -> jax.Array:
         """Return the entropy in nats; float32 [...]."""

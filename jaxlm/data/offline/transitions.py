@@ -5,50 +5,80 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxlm.data.arrays import ArraySource
 from jaxlm.data.episodes import Episodes
-from jaxlm.data.order import Shuffled
+from jaxlm.data.order import InOrder, Shuffled
 from jaxlm.errors import BadInput
 
 COLUMNS = ("observation", "action", "reward", "terminated", "next_observation")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordedTransitions(Episodes):
-    """Spec: transitions of a file to learn from, and an environment to evaluate in; see `Episodes`.
+class RecordedTransitions:
+    """Spec: transitions of a file to learn from, and an environment to evaluate in.
 
     The file is an .npz, as scripts/record_episodes.py writes it, with arrays of N rows: "observation" and
     "next_observation" float32 [N, ...], "action" int32 [N], "reward" float32 [N] and "terminated" bool [N]. A training
-    batch has B of these rows, with "keys" uint32 [B, 2].
+    batch has B of these rows, with "keys" uint32 [B, 2]. Evaluation batches are those of `Episodes`.
 
     Attributes:
         path: of the file.
+        environment: that the transitions are of, see `jaxlm.environments`.
         batch: transitions in a training batch.
+        eval_episodes: see `Episodes`.
+        eval_batch: see `Episodes`.
     """
 
     path: str
+    environment: Any
     batch: int = 128
+    eval_episodes: int = 100
+    eval_batch: int | None = None
 
-    def train(self, seed: int = 0, noise: int | None = None) -> Shuffled:  # type: ignore[override]
+    @property
+    def _played(self) -> Episodes:
+        episodes, batch = self.eval_episodes, self.eval_batch
+        return Episodes(environment=self.environment, environments=1, eval_episodes=episodes, eval_batch=batch)
+
+    def check(self, model: Any, repeat: int = 1) -> None:
+        """Raise BadInput where the file cannot be read or is of another environment, or a model does not fit."""
+        self._played.check(model, repeat)
+        self.train()
+
+    def train(self, seed: int = 0, noise: int | None = None) -> Shuffled:
         """Return the training batches: every epoch is a new order of all transitions."""
         return Shuffled(ArraySource(self._read()), self.batch, seed, noise, keys=True)
 
-    def _read(self) -> Mapping[str, np.ndarray]:
-        shape = tuple(self.environment.observation_space.shape)
-        return read_transitions(self.path, shape, self.environment.action_space.size)
+    def eval(self) -> InOrder:
+        """Return the evaluation batches: "keys" uint32 [B, 2], and "mask" float32 [B], 0 on padding."""
+        return self._played.eval()
+
+    def example(self) -> np.ndarray:
+        """Return an observation; float32 zeros [1, *shape]."""
+        return self._played.example()
+
+    def artefacts(self) -> dict[str, str]:
+        """Return no files."""
+        return {}
 
     def log_lines(self) -> Sequence[str]:
         """Return lines about the file and the environment."""
-        found = self._read()
+        found, name = self._read(), type(self.environment).__name__
         line = f"train data: {len(found['reward']):,} transitions, mean reward {found['reward'].mean():.3g}"
-        return [f"{line}, {int(found['terminated'].sum()):,} ended the task", *super().log_lines()]
+        ends = f"{int(found['terminated'].sum()):,} ended the task"
+        return [f"{line}, {ends}", f"eval data: {self.eval_episodes:,} episodes of {name}"]
 
     def throughput(self) -> tuple[int, str]:
         """Return what one training batch counts as."""
         return self.batch, "rows"
+
+    def _read(self) -> Mapping[str, np.ndarray]:
+        shape = tuple(self.environment.observation_space.shape)
+        return read_transitions(self.path, shape, self.environment.action_space.size)
 
 
 @lru_cache(maxsize=4)
