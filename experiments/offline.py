@@ -3,6 +3,7 @@
 python experiments/offline.py configs/cql_cartpole.py --data.path FILE [--loss.alpha 0.1 ...]
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -42,13 +43,8 @@ def build(config: Config, place: Placement) -> Experiment:
 
         return episode_metrics(*play(data.environment, policy, keys), batch["mask"])
 
-    return supervised(
-        lambda config: config.loss(config.model),
-        config,
-        place,
-        evaluate=outputs,
-        step=transforms.skip_nonfinite(step, run.skip_limit),
-    )
+    composed = supervised(lambda config: config.loss(config.model), config, place, evaluate=outputs)
+    return replace(composed, step=transforms.skip_nonfinite(step, run.skip_limit))
 
 
 def check(config: Config) -> None:
