@@ -22,5 +22,5 @@ config = Config(
     data=DigitPrompts(digits=3, batch=32, held_out=100, eval_batch=100),
     loss=GRPO(reward=SortedDigits(), group=8, length=4, beta=0.001),
     optim=AdamW(peak_lr=1e-3, warmup=20, weight_decay=0.0, clip_norm=1.0),
-    run=Run(steps=1000, log_every=50, eval_every=100, save_every=100, metric="eval/reward"),
+    run=Run(steps=800, log_every=20, eval_every=100, save_every=100, metric="eval/reward"),
 )

@@ -14,7 +14,7 @@ from jaxlm.environments import Environment, Policy, Transitions, Worlds, rollout
 from jaxlm.errors import BadInput
 
 
-class Replay(NamedTuple):
+class ReplayBuffer(NamedTuple):
     """Rings of transitions, one ring an environment, so that they can be split over devices like the environments.
 
     Attributes:
@@ -92,7 +92,7 @@ class ReplaySpec:
 
 def experience(
     environment: Environment, policy: Policy, key: jax.Array, environments: int, spec: ReplaySpec
-) -> tuple[Worlds, Replay]:
+) -> tuple[Worlds, ReplayBuffer]:
     """Return environments, and a replay of what a first policy did in them, before the first update.
 
     Args:
@@ -108,7 +108,7 @@ def experience(
     return worlds, start_replay(moves, spec.capacity // environments)
 
 
-def start_replay(transitions: Transitions, capacity: int) -> Replay:
+def start_replay(transitions: Transitions, capacity: int) -> ReplayBuffer:
     """Return a replay that has room for `capacity` transitions of each environment and holds the given ones.
 
     Args:
@@ -121,10 +121,10 @@ def start_replay(transitions: Transitions, capacity: int) -> Replay:
 
     items = {name: room(getattr(transitions, name)) for name in KEPT}
     priority = jnp.zeros((transitions.reward.shape[1], capacity))
-    return remember(Replay(items, priority, jnp.zeros((), jnp.int32)), transitions)
+    return remember(ReplayBuffer(items, priority, jnp.zeros((), jnp.int32)), transitions)
 
 
-def remember(replay: Replay, transitions: Transitions) -> Replay:
+def remember(replay: ReplayBuffer, transitions: Transitions) -> ReplayBuffer:
     """Write transitions [T, B, ...] over the oldest ones; T is at most C.
 
     A new one has the largest priority in its ring, 1 where the ring is empty, so that each is soon drawn (algorithm 1
@@ -139,10 +139,10 @@ def remember(replay: Replay, transitions: Transitions) -> Replay:
     largest_B1 = replay.priority.max(1, keepdims=True)
     new_B1 = jnp.where(largest_B1 > 0, largest_B1, 1.0)
     priority = replay.priority.at[:, place_T].set(jnp.broadcast_to(new_B1, (len(new_B1), steps)))
-    return Replay(items, priority, replay.written + steps)
+    return ReplayBuffer(items, priority, replay.written + steps)
 
 
-def draw_places(replay: Replay, keys: jax.Array, count: int, steps: int = 1, uniform: bool = False) -> Drawn:
+def draw_places(replay: ReplayBuffer, keys: jax.Array, count: int, steps: int = 1, uniform: bool = False) -> Drawn:
     """Draw transitions of each environment in proportion to their priorities, with `steps` - 1 later ones known.
 
     The range of the cumulative sums is divided into `count` equal parts with a draw from each (appendix B.2.1 of
@@ -181,13 +181,13 @@ def draw_places(replay: Replay, keys: jax.Array, count: int, steps: int = 1, uni
     return jax.vmap(evenly)(keys) if uniform else jax.vmap(by_priority)(keys, replay.priority)
 
 
-def reprioritise(replay: Replay, place_BK: jax.Array, priority_BK: jax.Array) -> Replay:
+def reprioritise(replay: ReplayBuffer, place_BK: jax.Array, priority_BK: jax.Array) -> ReplayBuffer:
     """Set the priorities of drawn transitions; one that was drawn twice has one of its values, they are equal."""
     rows_B1 = jnp.arange(place_BK.shape[0])[:, None]
     return replay._replace(priority=replay.priority.at[rows_B1, place_BK].set(priority_BK))
 
 
-def n_step(replay: Replay, place_BK: jax.Array, steps: int, discount: float) -> dict[str, Any]:
+def n_step(replay: ReplayBuffer, place_BK: jax.Array, steps: int, discount: float) -> dict[str, Any]:
     """Gather transitions with their discounted rewards of up to n steps, up to the end of the episode.
 
     With rewards r_0, r_1, ... from a transition on and an episode that ends, or is cut by a time limit, with step m < n

@@ -12,6 +12,7 @@ from jaxlm.data.offline.transitions import RecordedTransitions
 from jaxlm.data.text.prompts import DigitPrompts
 from jaxlm.environments import CartPole, Pendulum
 from jaxlm.environments.replay import ReplaySpec
+from jaxlm.errors import BadInput
 from jaxlm.losses import CQL, DQN, GRPO, SAC
 from jaxlm.losses.rewards import SortedDigits
 from jaxlm.models.adapted import Adapted
@@ -23,6 +24,7 @@ from jaxlm.optim import Adam
 from jaxlm.parallel import local
 from jaxlm.runs.load import load_module
 from jaxlm.train import Config, Run
+from jaxlm.train.init_from import InitFrom
 from shrunk_replay import write_transitions
 from step_helpers import assert_close
 from whole_path import ROOT
@@ -96,3 +98,28 @@ def test_an_agent_that_never_acts(others, tmp_path):
         path=str(tmp_path / "random.npz"), batch=8, environment=CartPole(max_steps=4), eval_episodes=8
     )
     keeps_the_laws(build_of("offline"), dataclasses.replace(DEEP, data=data, loss=CQL()), tmp_path, others)
+
+
+PENDULUM, GPT_ALONE = Episodes(environment=Pendulum(), environments=4), SORT.model.base
+NEVER = RecordedTransitions(path="missing.npz", environment=CartPole())
+
+
+@pytest.mark.parametrize(
+    ("experiment", "config", "fields", "message"),
+    [
+        ("dqn", DEEP, {"data": PENDULUM, "model": QNetwork(1)}, "has no choice of actions"),
+        ("dqn", DEEP, {"model": QNetwork(3)}, "CartPole needs 2 actions and the model has 3"),
+        ("dqn", DEEP, {"init": InitFrom(path="runs/old")}, "an agent starts from new weights"),
+        ("sac", SOFT, {"data": GAME}, "CartPole has actions to choose from"),
+        ("sac", SOFT, {"init": InitFrom(path="runs/old")}, "an agent starts from new weights"),
+        ("offline", DEEP, {"data": NEVER, "loss": CQL()}, "missing.npz cannot be read"),
+        ("offline", DEEP, {"data": NEVER, "loss": CQL(), "run": Run()}, "run.ema is 0"),
+        ("reward_tuning", SORT, {"model": GPT_ALONE}, "take model=Adapted"),
+        ("reward_tuning", SORT, {"loss": dataclasses.replace(SORT.loss, length=6)}, "a prompt and loss.length 6 are 9"),
+        ("reward_tuning", SORT, {"data": DigitPrompts(digits=0)}, "data.digits is 0"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(experiment, config, fields, message):
+    with pytest.raises(BadInput, match=message) as raised:
+        build_of(experiment)(dataclasses.replace(config, **fields), local())
+    assert "\n" not in str(raised.value)
