@@ -23,6 +23,7 @@ from shrunk_detectors import DETECTORS, detector_words
 from shrunk_images import IMAGES, image_words
 from shrunk_pictures import CODES, GANS, JUDGES, PICTURES, WRITTEN, picture_words
 from shrunk_recommenders import RECOMMENDERS, recommender_words
+from shrunk_replay import REPLAY_EXPERIMENTS, REPLAYED, REWARDED, replay_words
 from shrunk_sound import SPEECH, TRANSCRIBED, VOICES, speech_words, transcribed_words
 from shrunk_tables import INCOMES, TABLES, table_rows, table_words
 from shrunk_texts import (
@@ -54,6 +55,7 @@ NEEDS_TFDS = [
 ]
 EXPERIMENTS = {
     **dict.fromkeys(ON_POLICY, "ppo.py"),
+    **REPLAY_EXPERIMENTS,
     **dict.fromkeys(RECOMMENDERS, "recommendation.py"),
     **dict.fromkeys(TRANSCRIBED, "speech_to_text.py"),
     **dict.fromkeys(ASKED, "question_answering.py"),
@@ -127,6 +129,9 @@ SLOW = (  # one or two configs of each experiment are in the default tests
     "ppo_breakout",
     "ppo_catch",
     "ppo_pendulum",
+    "sac_pendulum",
+    "cql_cartpole",
+    "gpt_sort_digits",
 )
 
 # Batch norm in deep networks, and the angle of a small number, amplify the rounding of another compiler or chip from
@@ -134,6 +139,7 @@ SLOW = (  # one or two configs of each experiment are in the default tests
 AMPLIFIED = ("inception_imagenet", "resnet50_imagenet", "resnet56_hymenoptera", "cnn_mnist", "resnet20_cifar10")
 AMPLIFIED += ("resnet20_cifar10_crops", "vocos_spoken_digits")  # phases of small spectra in the last
 AMPLIFIED += tuple(GANS)  # two nets against each other, by Adam without momentum
+AMPLIFIED += (*REPLAYED, *REWARDED)
 AMPLIFIED += tuple(ON_POLICY)  # an action that is drawn otherwise is another episode
 # Seen in two of some eighty runs, beside other tests: one bit of a loss after ten updates. The cause is not known.
 UNSTEADY = ("lstm_sst2", "lstm_trec")
@@ -146,6 +152,7 @@ def words_of(name, tmp_path, monkeypatch):
     if name in RECOMMENDERS:
         return recommender_words(name, tmp_path, monkeypatch)
     kinds = (
+        (REPLAY_EXPERIMENTS, replay_words),
         (ON_POLICY, agent_words),
         ({**SPEECH, **VOICES}, speech_words),
         (TRANSCRIBED, transcribed_words),
@@ -175,7 +182,7 @@ def test_a_shrunk_config_trains_resumes_evaluates_and_predicts(path, tmp_path, m
     found = losses(tmp_path / "run")
     assert len(found) == 20
     # 94 layers on eight images; two nets against each other; what an agent learns from follows what it does
-    if path.stem not in ("inception_imagenet", *GANS, *ON_POLICY):
+    if path.stem not in ("inception_imagenet", *GANS, *ON_POLICY, *REPLAY_EXPERIMENTS):
         assert sum(found[-5:]) < sum(found[:5])
     check_golden(path.stem, found, RunDirectory(tmp_path / "run").lineage()["sessions"][-1]["fingerprint"])
     check_resumed(tmp_path, lambda folder: run_main(monkeypatch, experiment, path, *words, "--run.directory", folder))
@@ -229,7 +236,9 @@ def check_predicted(name, run):
         inputs = table_rows(name)
     elif name in RECOMMENDERS:
         inputs = [{"user": "1", "top": 3}, "2"]
-    elif name in ON_POLICY:
+    elif name in REWARDED:
+        inputs = ["42=", "00="]
+    elif name in (*ON_POLICY, *REPLAYED):
         environment = RunDirectory(run).config().data.environment
         inputs = np.random.default_rng(0).normal(size=(2, *environment.observation_space.shape)).tolist()
     elif name in VOICES:
@@ -248,6 +257,7 @@ def check_predicted(name, run):
     keys = {"label", "probability", "probabilities"} if name in classes else {"entities", "words"}
     assert all(keys <= answer.keys() for answer in answers if name in {**classes, **TAGS})
     assert all(isinstance(answer["value"], float) for answer in answers if name in TABLES)
+    assert all("action" in answer for answer in answers if name in REPLAYED)
     assert all({"action", "value"} <= answer.keys() for answer in answers if name in ON_POLICY)
     assert all(len(answer["items"]) == len(answer["scores"]) > 2 for answer in answers if name in RECOMMENDERS)
     assert all(
@@ -257,7 +267,7 @@ def check_predicted(name, run):
     assert all(
         isinstance(answer["text"], str)
         for answer in answers
-        if name in {**LANGUAGE, **TALKS, **PAIRS, **SPEECH, **TRANSCRIBED}
+        if name in {**REWARDED, **LANGUAGE, **TALKS, **PAIRS, **SPEECH, **TRANSCRIBED}
     )
     return inputs, answers
 

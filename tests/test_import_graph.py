@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "steps": {"metrics"},
     "nn": set(),
     "models": {"nn"},
-    "losses": {"steps", "metrics"},
+    "losses": {"steps", "metrics", "environments"},
     "decode": {"steps"},
     "optim": {"steps"},
     "data": {"steps"},

@@ -26,16 +26,19 @@ from jaxlm.data.images.sources import ArrayImages, Digits, TfdsImages
 from jaxlm.data.interactions import InteractionFile, Interactions
 from jaxlm.data.labelled_text.sources import SentenceFiles, TfdsSentences, Trec
 from jaxlm.data.labelled_text.tag_sources import TagFiles, TfdsTags
+from jaxlm.data.offline.transitions import RecordedTransitions
 from jaxlm.data.pairs import PairFiles, ParallelText, SourceText, SpanCorruption, TfdsPairs
 from jaxlm.data.questions import SquadFiles
 from jaxlm.data.tables import ClassTable
 from jaxlm.data.tables.curve import Parabola
 from jaxlm.data.tables.table import Table
+from jaxlm.data.text.prompts import DigitPrompts
 from jaxlm.data.text.tfds import TfdsText
 from jaxlm.data.tokenizers.specs import Characters, Pretrained, Subwords
 from jaxlm.environments import CartPole
 from jaxlm.errors import BadInput
 from scenes import write_coco, write_voc
+from shrunk_replay import write_transitions
 
 IMAGES = ("a/1", "a/2", "a/3", "b/1", "b/2", "b/3")
 METHODS = [name for name in vars(DataSpec) if not name.startswith("_")]
@@ -58,6 +61,7 @@ def makers(folder):
     """A small spec of each kind that needs no prepared dataset, with the sizes of a model that fits it."""
     (folder / "text.txt").write_text("one two three four five six seven\n" * 60)
     text = Text(path=str(folder / "text.txt"), batch=2, length=16)
+    write_transitions(folder / "random.npz")
     talk = {"messages": [{"role": "user", "content": "how"}, {"role": "assistant", "content": "so"}]}
     (folder / "talks.jsonl").write_text((json.dumps(talk) + "\n") * 8)
     pair = {"messages": talk["messages"][:1], "chosen": "yes", "rejected": "no"}
@@ -131,6 +135,8 @@ def makers(folder):
         (VocBoxes(path=str(folder / "voc"), size=(8, 8), batch=2), {"classes": 2}),
         (DrawsSpec(batch=2), {}),
         (Episodes(environment=CartPole(), environments=2), {"actions": 2}),
+        (DigitPrompts(digits=1, batch=2, held_out=3), {"vocab": 12, "context": 9}),
+        (RecordedTransitions(path=str(folder / "random.npz"), environment=CartPole(), batch=2), {"actions": 2}),
     ]
 
 

@@ -1,0 +1,125 @@
+"""Agents with a replay or a file, and a language model tuned on rewards: resumed to the same bits, on any devices."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from harness import keeps_the_laws, places
+
+from jaxlm.data import Episodes
+from jaxlm.data.offline.transitions import RecordedTransitions
+from jaxlm.data.text.prompts import DigitPrompts
+from jaxlm.environments import CartPole, Pendulum
+from jaxlm.environments.replay import ReplaySpec
+from jaxlm.errors import BadInput
+from jaxlm.losses import CQL, DQN, GRPO, SAC
+from jaxlm.losses.rewards import SortedDigits
+from jaxlm.models.adapted import Adapted
+from jaxlm.models.gpt import GPT
+from jaxlm.models.q_network import QNetwork
+from jaxlm.models.soft_actor_critic import SoftActorCritic
+from jaxlm.nn.lora import LoRA
+from jaxlm.optim import Adam
+from jaxlm.parallel import local
+from jaxlm.runs.load import load_module
+from jaxlm.train import Config, Run
+from jaxlm.train.init_from import InitFrom
+from shrunk_replay import write_transitions
+from step_helpers import assert_close
+from whole_path import ROOT
+
+RUN = Run(steps=4, ema=0.9, log_every=1, eval_every=2, save_every=2, metric="eval/return")
+REPLAY = ReplaySpec(capacity=64, batch=8, prefill=32)
+GAME = Episodes(environment=CartPole(max_steps=4), environments=4, eval_episodes=8)
+DEEP = Config(
+    model=QNetwork(actions=2, hidden=(8,), duelling=True),
+    data=GAME,
+    loss=DQN(updates=2, acts=2, target_every=3, replay=dataclasses.replace(REPLAY, steps=2, alpha=0.6)),
+    optim=Adam(peak_lr=1e-2, warmup=0),
+    run=RUN,
+)
+SOFT = Config(
+    model=SoftActorCritic(actions=1, hidden=(8,)),
+    data=dataclasses.replace(GAME, environment=Pendulum(max_steps=4)),
+    loss=SAC(updates=2, acts=2, replay=REPLAY),
+    optim=Adam(peak_lr=1e-2, warmup=0),
+    run=RUN,
+)
+SORT = Config(
+    model=Adapted(GPT(vocab=12, depth=1, width=8, heads=2, context=8), LoRA(rank=0, full=".")),
+    data=DigitPrompts(digits=2, batch=4, held_out=12, eval_batch=4),
+    loss=GRPO(reward=SortedDigits(), group=4, length=3, epochs=2, beta=0.1),
+    optim=Adam(peak_lr=1e-2, warmup=0),
+    run=dataclasses.replace(RUN, metric="eval/reward"),
+)
+
+
+def build_of(experiment):
+    return load_module(ROOT / "experiments" / f"{experiment}.py").build
+
+
+@places
+def test_replay_and_environments_are_state(others, tmp_path):
+    state, records = keeps_the_laws(build_of("dqn"), DEEP, tmp_path, others)
+    assert state.parts["replay"].written == 8 + 4 * 2 * 2
+    assert [record["train/return"] for record in records if "train/return" in record] == [4] * 4
+
+
+def test_another_seed_is_another_game():
+    experiment = build_of("dqn")(DEEP, local())
+    one, other = (experiment.init(jax.random.key(seed)).parts["replay"].items["observation"] for seed in (0, 1))
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.slow
+@places
+def test_three_nets_of_a_soft_agent(others, tmp_path):
+    state, _ = keeps_the_laws(build_of("sac"), SOFT, tmp_path, others)
+    assert state.parts["temperature"].params["log"] != 0
+
+
+@pytest.mark.slow
+@places
+def test_answers_are_drawn_inside_the_step(others, tmp_path):
+    state, records = keeps_the_laws(build_of("reward_tuning"), SORT, tmp_path, others)
+    assert state.step == 4
+    assert records[0]["train/reward"] < 0.2
+    pieces = dataclasses.replace(SORT, run=dataclasses.replace(SORT.run, accumulate=4))
+    found, _ = keeps_the_laws(build_of("reward_tuning"), pieces, tmp_path / "in pieces", ())
+    assert_close(found.params, state.params, 1e-5)
+
+
+@pytest.mark.slow
+@places
+def test_an_agent_that_never_acts(others, tmp_path):
+    write_transitions(tmp_path / "random.npz")
+    data = RecordedTransitions(
+        path=str(tmp_path / "random.npz"), batch=8, environment=CartPole(max_steps=4), eval_episodes=8
+    )
+    keeps_the_laws(build_of("offline"), dataclasses.replace(DEEP, data=data, loss=CQL()), tmp_path, others)
+
+
+PENDULUM, GPT_ALONE = Episodes(environment=Pendulum(), environments=4), SORT.model.base
+NEVER = RecordedTransitions(path="missing.npz", environment=CartPole())
+
+
+@pytest.mark.parametrize(
+    ("experiment", "config", "fields", "message"),
+    [
+        ("dqn", DEEP, {"data": PENDULUM, "model": QNetwork(1)}, "has no choice of actions"),
+        ("dqn", DEEP, {"model": QNetwork(3)}, "CartPole needs 2 actions and the model has 3"),
+        ("dqn", DEEP, {"init": InitFrom(path="runs/old")}, "an agent starts from new weights"),
+        ("sac", SOFT, {"data": GAME}, "CartPole has actions to choose from"),
+        ("sac", SOFT, {"init": InitFrom(path="runs/old")}, "an agent starts from new weights"),
+        ("offline", DEEP, {"data": NEVER, "loss": CQL()}, "missing.npz cannot be read"),
+        ("offline", DEEP, {"data": NEVER, "loss": CQL(), "run": Run()}, "run.ema is 0"),
+        ("reward_tuning", SORT, {"model": GPT_ALONE}, "take model=Adapted"),
+        ("reward_tuning", SORT, {"loss": dataclasses.replace(SORT.loss, length=6)}, "a prompt and loss.length 6 are 9"),
+        ("reward_tuning", SORT, {"data": DigitPrompts(digits=0)}, "data.digits is 0"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(experiment, config, fields, message):
+    with pytest.raises(BadInput, match=message) as raised:
+        build_of(experiment)(dataclasses.replace(config, **fields), local())
+    assert "\n" not in str(raised.value)
