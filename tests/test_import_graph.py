@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "hub": {"models", "nn", "steps"},
     "runs": {"hub", "steps"},
     "interrupt": set(),
-    "train": {"runs", "hub", "parallel", "optim", "data", "decode", "losses", "steps", "metrics"},
+    "privacy": {"runs", "parallel", "data", "steps"},
+    "train": {"privacy", "runs", "hub", "parallel", "optim", "data", "decode", "losses", "steps", "metrics"},
 }
 MAY_IMPORT["predict"] = MAY_IMPORT["train"] | {"train"}
 MAY_IMPORT["export"] = MAY_IMPORT["predict"] | {"predict"}
@@ -69,7 +70,8 @@ HOMES = {
     "pandas": {"data"},
     "pyarrow": set(),
     "sklearn": {"data", "metrics", "verbs"},
-    "scipy": {"verbs", "ablate", "metrics"},
+    "scipy": {"verbs", "ablate", "metrics", "privacy"},
+    "dp_accounting": {"privacy"},
     "statsmodels": {"ablate"},
     "ray": {"ablate"},
     "optuna": {"ablate"},

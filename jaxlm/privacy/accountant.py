@@ -60,8 +60,8 @@ def find_noise(kind: AccountantName, rate: float, updates: int, epsilon: float, 
         low, high = high, 2 * high
         if high > LARGEST:
             raise BadInput(
-                f"privacy.epsilon {epsilon:g} at delta {delta:g} cannot be reached in {updates:,} updates at a sampling "
-                f"rate of {rate:.3g}, whatever the noise: raise epsilon or delta, or lower run.steps"
+                f"privacy.epsilon {epsilon:g} at delta {delta:g} cannot be reached in {updates:,} updates at a rate "
+                f"of {rate:.3g}, whatever the noise: raise epsilon or delta, or lower run.steps"
             )
     while high - low > 10 ** (math.floor(math.log10(high)) - DIGITS):
         middle = (low + high) / 2

@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from jaxlm import steps
 from jaxlm.data.poisson import Poisson, sampled_source
 from jaxlm.errors import BadInput
 from jaxlm.parallel import Placement
-from jaxlm.privacy.plan import Plan, make_plan
+from jaxlm.privacy.plan import PrivacyPlan, make_plan
 from jaxlm.runs.settings import Run
 from jaxlm.steps import GradFn, LossFn, transforms
 
 
-def private_plan(config: Any) -> Plan | None:
+def private_plan(config: Any) -> PrivacyPlan | None:
     """Return the plan of a config with `privacy`, or None without; raises BadInput where it cannot be private."""
     if config.privacy is None:
         return None
@@ -24,12 +26,24 @@ def private_plan(config: Any) -> Plan | None:
     for operation in getattr(config.data, "augment", ()):
         if getattr(operation, "mixes", False):
             raise BadInput(f"{type(operation).__name__} mixes examples, and privacy is of single ones: leave it out")
+    check_no_batch_norm(config)
     source = sampled_source(config.data.train())
     return make_plan(config.privacy, len(source), config.data.batch, config.run.steps)
 
 
+def check_no_batch_norm(config: Any) -> None:
+    """Raise BadInput for a model whose outputs for an example depend on the other examples of a batch."""
+    example = config.data.example()
+    inputs = example if isinstance(example, tuple) else (example,)
+    if "batch_stats" in jax.eval_shape(config.model.init, jax.random.key(0), *inputs):
+        raise BadInput(
+            "the model normalises over a batch, which mixes examples, and privacy is of single ones: take a model "
+            "without batch normalisation, such as --model.norm group"
+        )
+
+
 def private_gradient(
-    loss: LossFn, plan: Plan, place: Placement, micro_batches: int, augment: Callable[[Any], Any] | None
+    loss: LossFn, plan: PrivacyPlan, place: Placement, micro_batches: int, augment: Callable[[Any], Any] | None
 ) -> GradFn:
     """Compose a gradient of clipped examples with noise, summed over micro-batches and devices.
 
@@ -46,7 +60,7 @@ def private_gradient(
     return steps.add_noise(place.reduce(grad), plan.noise_multiplier * privacy.clip_norm, plan.expected)
 
 
-def private_batches(config: Any, plan: Plan, devices: int) -> Poisson:
+def private_batches(config: Any, plan: PrivacyPlan, devices: int) -> Poisson:
     """Return training data by Poisson sampling, in arrays that divide over micro-batches and devices."""
     seeds, multiple = config.run.seeds, config.run.accumulate * devices
     source = sampled_source(config.data.train(seeds.data, seeds.noise))

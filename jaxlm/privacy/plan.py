@@ -14,7 +14,7 @@ FOR_OVERFLOW = 1e-3  # the share of delta that pays for batches with more exampl
 
 
 @dataclass(frozen=True)
-class Plan:
+class PrivacyPlan:
     """A private run of a known length.
 
     Attributes:
@@ -75,7 +75,7 @@ class Plan:
 _spent = lru_cache(maxsize=1024)(spent)
 
 
-def make_plan(privacy: Privacy, examples: int, expected: int, updates: int) -> Plan:
+def make_plan(privacy: Privacy, examples: int, expected: int, updates: int) -> PrivacyPlan:
     """Find the noise of a private run, or check that given noise keeps to its epsilon.
 
     Args:
@@ -101,7 +101,7 @@ def make_plan(privacy: Privacy, examples: int, expected: int, updates: int) -> P
             f"privacy.epsilon {privacy.epsilon:g}: raise it, or lower run.steps to {most:,}"
         )
     limit = largest_batch(examples, rate, updates, epsilon, privacy.delta * FOR_OVERFLOW)
-    return Plan(privacy, examples, expected, updates, noise, limit)
+    return PrivacyPlan(privacy, examples, expected, updates, noise, limit)
 
 
 def largest_batch(examples: int, rate: float, updates: int, epsilon: float, delta: float) -> int:

@@ -124,7 +124,5 @@ def add_noise(grad: GradFn, std: float, expected: float) -> GradFn:
 def _noised(grads: PyTree, std: float, key: jax.Array) -> PyTree:
     leaves, structure = jax.tree.flatten(grads)
     keys = jax.random.split(key, len(leaves))
-    draws: list[Any] = [
-        x + std * jax.random.normal(key, x.shape, x.dtype) for x, key in zip(leaves, keys, strict=True)
-    ]
+    draws: list[Any] = [x + std * jax.random.normal(key, x.shape, x.dtype) for x, key in zip(leaves, keys, strict=True)]
     return jax.tree.unflatten(structure, draws)

@@ -9,7 +9,7 @@ from typing import Any
 from jaxlm import steps
 from jaxlm.parallel import Placement
 from jaxlm.privacy.compose import private_batches, private_gradient, private_plan
-from jaxlm.privacy.plan import Plan
+from jaxlm.privacy.plan import PrivacyPlan
 from jaxlm.runs.settings import COMPOSED
 from jaxlm.steps import EvalFn, LossFn, StepFn, transforms
 from jaxlm.train.config import Config
@@ -25,7 +25,7 @@ def descend(
     *,
     augment: Callable[[Any], Any] | None = None,
     weights: Callable[[Any], Any] | None = None,
-    plan: Plan | None = None,
+    plan: PrivacyPlan | None = None,
 ) -> StepFn:
     """Compose the training step that `config.run` and `config.optim` ask for.
 

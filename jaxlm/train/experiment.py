@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxlm.errors import BadInput, one_line
 from jaxlm.parallel import Placement, Rules
-from jaxlm.privacy import Plan
+from jaxlm.privacy import PrivacyPlan
 from jaxlm.runs.directory import CLASSES, parse_class_names
 from jaxlm.runs.settings import COMPOSED, Run
 from jaxlm.steps import StepFn, compute
@@ -53,7 +53,7 @@ class Experiment:
     init_from: InitFrom = field(default_factory=InitFrom)
     rules: Rules = ()
     composes: tuple[str, ...] = ()
-    privacy: Plan | None = None
+    privacy: PrivacyPlan | None = None
     log_lines: Sequence[str] = ()
     preview: Callable[[Any], Mapping[str, str | bytes]] | None = None
     artefacts: Mapping[str, str] = field(default_factory=dict)

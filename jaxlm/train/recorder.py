@@ -29,7 +29,9 @@ def compose(build: Build, config: Any) -> tuple[Experiment, Placement]:
     place = config.place.build()
     experiment = build(config, place)
     if getattr(config, "privacy", None) is not None and "privacy" not in experiment.composes:
-        raise BadInput("this experiment does not compose privacy: leave it out, or train a classifier of images or texts")
+        raise BadInput(
+            "this experiment does not compose privacy: leave it out, or train a classifier of images or texts"
+        )
     if config.run.overfit:
         experiment = dataclasses.replace(experiment, train_data=FirstBatches(experiment.train_data, config.run.overfit))
     return experiment, place.with_rules(experiment.rules)
