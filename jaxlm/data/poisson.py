@@ -90,7 +90,7 @@ class Poisson:
         return dataclasses.replace(self, index=self.index + index * self.count, count=self.count * count)
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over the source and the sampling, and not over B, which devices and micro-batches round up."""
+        """Return a SHA-256 over the source and the sampling, not over B, which devices and micro-batches round up."""
         sampled = (self.rate, self.limit, self.updates, self.seed, self.noise)
         return json_sha256("poisson", self.source.fingerprint(), *sampled)
 
