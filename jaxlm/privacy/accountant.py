@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 from jaxlm.errors import BadInput
 from jaxlm.privacy.settings import AccountantName
@@ -33,9 +36,10 @@ def spent(kind: AccountantName, rate: float, noise_multiplier: float, updates: i
     """
     if updates == 0:
         return 0.0
-    if kind == "pld":
-        return float(_distribution(rate, noise_multiplier).self_compose(updates).get_epsilon_for_delta(delta))
     library = _library()
+    if kind == "pld":
+        with np.errstate(all="ignore"):  # a quotient that is infinite is an epsilon that is
+            return float(_distribution(rate, noise_multiplier).self_compose(updates).get_epsilon_for_delta(delta))
     accountant = library.rdp.RdpAccountant()
     event = library.PoissonSampledDpEvent(rate, library.GaussianDpEvent(noise_multiplier))
     with _quiet():
@@ -90,7 +94,7 @@ def _rounded_up(noise: float) -> float:
 
 
 @lru_cache(maxsize=8)
-def _distribution(rate: float, noise_multiplier: float) -> object:
+def _distribution(rate: float, noise_multiplier: float) -> Any:
     from_gaussian = _library().pld.privacy_loss_distribution.from_gaussian_mechanism
     return from_gaussian(noise_multiplier, sampling_prob=rate, value_discretization_interval=INTERVAL)
 
