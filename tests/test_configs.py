@@ -145,6 +145,8 @@ def config_or_slow(path):
 def test_a_shrunk_config_trains_resumes_evaluates_and_predicts(path, tmp_path, monkeypatch):
     if path.stem in NEEDS_TFDS and not os.environ.get("TFDS_DATA_DIR"):
         pytest.skip("TFDS_DATA_DIR is not set: no prepared TFDS data on this machine")
+    if path.stem.startswith("dp_"):
+        pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'jaxlm[privacy]'")
     words = words_of(path.stem, tmp_path, monkeypatch)
     experiment = EXPERIMENTS.get(path.stem, "language_model.py")
     run_main(monkeypatch, experiment, path, *words, "--run.directory", str(tmp_path / "run"))

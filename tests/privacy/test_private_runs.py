@@ -7,13 +7,16 @@ import jax
 import numpy as np
 import pytest
 
+from jaxlm import steps
 from jaxlm.data.images.augment import CutMix, HorizontalFlip
 from jaxlm.data.images.sources import Digits
 from jaxlm.data.poisson import Poisson
 from jaxlm.errors import BadInput
-from jaxlm.losses import Classification
+from jaxlm.losses import Classification, classification
+from jaxlm.models.adapted import Adapted
 from jaxlm.models.cnn import CNN
 from jaxlm.models.mlp import MLP
+from jaxlm.nn.lora import LoRA
 from jaxlm.optim import SGD
 from jaxlm.parallel import PlacementSpec
 from jaxlm.privacy import Privacy
@@ -95,6 +98,17 @@ def test_devices_change_no_number_beyond_rounding(kind, trained, tmp_path):
     for name in ("hidden_0", "head"):
         ours, alone = (np.asarray(one.params[name]["kernel"]) for one in (outcome.state, state))
         np.testing.assert_allclose(ours, alone, atol=1e-4)
+
+
+def test_adapters_are_clipped_on_a_frozen_base():
+    adapted = Adapted(MLP(hidden=(8,), classes=10), LoRA(rank=2, pattern="kernel$"))
+    variables = adapted.init(jax.random.key(0), PRIVATE.data.example())
+    params = variables.pop("params")
+    batch = {"image": np.ones((4, 8, 8, 1), np.float32), "label": np.arange(4, dtype=np.int32)}
+    grads, _, after = steps.clip_each(classification(adapted), 0.01)(params, variables, batch, jax.random.key(1))
+    assert jax.tree.structure(grads) == jax.tree.structure(params)
+    assert after is variables
+    assert 0 < np.sqrt(sum(np.square(x).sum() for x in jax.tree.leaves(grads))) <= 4 * 0.01 * (1 + 1e-5)
 
 
 def test_words_of_a_command_line_make_a_run_private():
