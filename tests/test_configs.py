@@ -91,6 +91,7 @@ SLOW = (
     "gpt_shakespeare_char",
     "gpt2_lora_chat",
     "minilm_sst2",
+    "dp_minilm_sst2",
     "bert_base_sst2",
     "lstm_sst2",
     "bert_base_conll2003",

@@ -19,8 +19,8 @@ class TanhCNN(Module):
     and a last one: 26,010 parameters for 28 x 28 grey images. A bounded activation keeps gradients small, so that less
     of them is clipped (Papernot et al. 2020, arXiv:2007.14191, table 1).
 
-    A convolution is a product of patches and a matrix: XLA's CPU backend computes the gradients of the kernel for single
-    examples as a grouped convolution, which took four times as long (measured, see docs/design/privacy.md).
+    A convolution is a product of patches and a matrix: XLA's CPU backend computes the gradient of a kernel for single
+    examples as a grouped convolution, which took four times as long (docs/design/privacy.md).
 
     Attributes:
         classes: number of classes.
