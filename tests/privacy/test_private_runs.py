@@ -24,6 +24,7 @@ from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.load import load_module
 from jaxlm.train import Config, Run, train
 from jaxlm.train.config import override
+from jaxlm.train.range_test import range_test
 from jaxlm.train.recorder import compose
 from jaxlm.train.replay.fork import fork_run
 from whole_path import ROOT, final_bits
@@ -139,6 +140,11 @@ def test_an_experiment_that_does_not_compose_privacy_refuses_it():
     ours = dataclasses.replace(plain, composes=("accumulate", "ema"))
     with pytest.raises(BadInput, match="does not compose privacy"):
         compose(lambda config, place: ours, PRIVATE)
+
+
+def test_a_range_test_is_refused():
+    with pytest.raises(BadInput, match="losses of training examples, which are not private"):
+        range_test(build, PRIVATE, 3, 1e-3, 1.0)
 
 
 def test_another_length_and_a_fork_are_refused(trained):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlm.data.epoch import Epoch, permutation
+from jaxlm.data.images.decoded import Subset
 from jaxlm.data.loader import batches
 from jaxlm.data.order import InOrder, RowSource
 from jaxlm.data.poisson import Padded, Poisson, sampled_source
@@ -15,29 +16,6 @@ from jaxlm.errors import BadInput
 from jaxlm.train.recorder import Recorder
 
 BATCH = 256
-
-
-class Chosen:
-    """Some rows of a source, as a source.
-
-    Args:
-        source: the rows.
-        numbers: which.
-    """
-
-    def __init__(self, source: RowSource, numbers: np.ndarray) -> None:
-        self.source, self.numbers = source, numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def take(self, rows: np.ndarray, epoch: Epoch | None) -> Any:
-        """Return rows as arrays."""
-        return self.source.take(self.numbers[rows], epoch)
-
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of the source."""
-        return self.source.fingerprint()
 
 
 def sources(recorder: Recorder) -> tuple[RowSource, RowSource]:
@@ -84,6 +62,6 @@ def losses_of(recorder: Recorder, state: Any, source: RowSource, count: int) -> 
     program, place = recorder.place.map(of_each), recorder.place
     chosen = np.sort(permutation(Epoch(0, 0), len(source))[:count])
     size = -(-min(BATCH, len(chosen)) // place.devices) * place.devices
-    data = InOrder(Chosen(source, chosen), size, keys=True)
+    data = InOrder(Subset(source, chosen), size, keys=True)
     found = [np.asarray(program(state, batch)) for batch in batches(data, 0, len(data), put=place.put)]
     return np.concatenate(found).astype(np.float64)[: len(chosen)]
