@@ -35,7 +35,7 @@ TEXTS = {
 }
 TEXTS["dp_minilm_sst2"] = TINY_BERT.replace("model.encoder", "model.base.encoder").replace("--data.widths 16 64", "")
 TEXTS["dp_minilm_sst2"] += " --data.train-split train[:64] --data.eval-split validation[:40] --data.widths 64"
-TEXTS["dp_minilm_sst2"] += " --data.batch 32 --run.accumulate 2 --privacy.epsilon 100 --privacy.clip-norm 1"
+TEXTS["dp_minilm_sst2"] += " --data.batch 32 --run.accumulate 2 --privacy.epsilon 100 --optim.peak-lr 1e-3"
 LSTMS = "--model.encoder.width 8 --model.encoder.dropout 0.1 --model.dropout 0.1 --data.widths 16 64 --data.batch 8"
 LSTMS += " --data.eval-batch 20 --optim.peak-lr 3e-2"
 TEXTS["lstm_sst2"] = f"{LSTMS} --data.train-split train[:16] --data.eval-split validation[:40]"

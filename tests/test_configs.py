@@ -153,7 +153,7 @@ def test_a_shrunk_config_trains_resumes_evaluates_and_predicts(path, tmp_path, m
     run_main(monkeypatch, experiment, path, *words, "--run.directory", str(tmp_path / "run"))
     found = losses(tmp_path / "run")
     assert len(found) == 20
-    if path.stem not in ("inception_imagenet", *GANS):  # 94 layers on eight images; two nets against each other
+    if path.stem not in ("inception_imagenet", "dp_minilm_sst2", *GANS):  # 94 layers on eight images; noise; two nets
         assert sum(found[-5:]) < sum(found[:5])
     check_golden(path.stem, found, RunDirectory(tmp_path / "run").lineage()["sessions"][-1]["fingerprint"])
     check_resumed(tmp_path, lambda folder: run_main(monkeypatch, experiment, path, *words, "--run.directory", folder))

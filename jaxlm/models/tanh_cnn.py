@@ -48,7 +48,8 @@ class TanhCNN(Module):
         first, second = self.channels
         x_BHWC = jnp.tanh(Dense(first, name="conv_1")(_patches(image_BHWC, kernel=8, padding=3)))
         x_BHWC = jnp.tanh(Dense(second, name="conv_2")(_patches(_largest(x_BHWC), kernel=4, padding=0)))
-        x_BF = _largest(x_BHWC).reshape(len(image_BHWC), -1)
+        x_BHWC = _largest(x_BHWC)
+        x_BF = x_BHWC.reshape(x_BHWC.shape[0], -1)
         x_BF = jnp.tanh(Dense(self.hidden, name="hidden")(x_BF))
         return Dense(self.classes, name="head")(x_BF)
 

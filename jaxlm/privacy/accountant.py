@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from jaxlm.errors import BadInput
-from jaxlm.privacy.settings import AccountantName
+from jaxlm.privacy.settings import LEAST_NOISE, AccountantName
 
 INTERVAL = 5e-4  # of discretised privacy losses, rounded up: 0.1 % of epsilon, at a fifth of the library's time
-LEAST, LARGEST = 0.2, 1e4  # noise multipliers that are tried; below the first epsilon is beyond what means anything
+LARGEST = 1e4  # noise multiplier that is tried
 DIGITS = 4  # of the noise multiplier that is found
 
 
@@ -57,7 +57,7 @@ def find_noise(kind: AccountantName, rate: float, updates: int, epsilon: float, 
     def fits(noise: float) -> bool:
         return spent(kind, rate, noise, updates, delta) <= epsilon
 
-    low, high = LEAST, 2 * LEAST
+    low, high = LEAST_NOISE, 2 * LEAST_NOISE
     if fits(low):
         return low
     while not fits(high):

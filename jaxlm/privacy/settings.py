@@ -6,6 +6,8 @@ from typing import Literal
 
 from jaxlm.errors import BadInput
 
+LEAST_NOISE = 0.2  # noise multiplier; with less, epsilon is beyond what means anything, and takes long to compute
+
 AccountantName = Literal["pld", "rdp"]
 
 
@@ -50,5 +52,9 @@ class Privacy:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise BadInput(f"privacy.{name} is {value}: give a finite number above 0")
+        if self.noise_multiplier is not None and self.noise_multiplier < LEAST_NOISE:
+            raise BadInput(
+                f"privacy.noise_multiplier is {self.noise_multiplier}, which hides nobody: give at least {LEAST_NOISE}"
+            )
         if self.copies < 1:
             raise BadInput(f"privacy.copies is {self.copies}: give at least 1")

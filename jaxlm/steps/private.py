@@ -101,9 +101,9 @@ def _refuse_changed(variables: PyTree, changed: PyTree) -> None:
 def add_noise(grad: GradFn, std: float, expected: float) -> GradFn:
     """Add Gaussian noise to a summed gradient, once, and let it be divided by the expected size of a batch.
 
-    The noise is drawn from the key of the update, so it is the same under every placement. The weight of the loss
-    becomes `expected`: the size of a batch that was sampled is private, and a batch without examples is an update like
-    any other. So the loss that is reported is an unbiased estimate of the mean.
+    The noise is drawn from the key of the update, so it is the same under every placement. The loss stays the mean of
+    the batch, and its weight becomes `expected`: the size of a batch that was sampled is private, and a batch without
+    examples is an update like any other.
 
     Law: for `std` 0 and batches of the weight `expected` it is `grad`.
 
@@ -115,7 +115,9 @@ def add_noise(grad: GradFn, std: float, expected: float) -> GradFn:
 
     def noisy(params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array) -> tuple[PyTree, Metrics, PyTree]:
         grads, metrics, variables = grad(params, variables, batch, key)
-        metrics = metrics | {"loss": Mean(metrics["loss"].total, jnp.float32(expected))}
+        total, weight = metrics["loss"]
+        mean = jnp.where(weight == 0, 0, total / jnp.where(weight == 0, 1, weight))
+        metrics = metrics | {"loss": Mean(mean * expected, jnp.float32(expected))}
         return (_noised(grads, std, jax.random.fold_in(key, NOISE)) if std else grads), metrics, variables
 
     return noisy

@@ -105,6 +105,7 @@ def test_batches_larger_than_the_room_are_as_rare_as_delta_pays_for():
         ({"epsilon": 1.0, "delta": 1.0}, "privacy.delta is 1.0"),
         ({"epsilon": 1.0, "clip_norm": -1.0}, "privacy.clip_norm is -1.0"),
         ({"noise_multiplier": math.nan}, "privacy.noise_multiplier is nan"),
+        ({"noise_multiplier": 0.1}, "privacy.noise_multiplier is 0.1, which hides nobody"),
         ({"epsilon": 1.0, "copies": 0}, "privacy.copies is 0"),
     ],
 )

@@ -78,6 +78,15 @@ def test_without_a_bound_and_noise_it_is_the_plain_step():
     found, metrics = private(start(optax.sgd(1.0)), batch)
     assert_close(found.params, expected.params, 1e-6)
     assert metrics["clipped"].compute() == 0
+    assert metrics["loss"].compute() == pytest.approx(numpy_loss_and_gradient(parameters(), batch)[0], rel=1e-5)
+
+
+def test_the_sum_is_divided_by_the_expected_size_and_not_by_the_real_one():
+    batch = make_batch(2, [1.0] * 2)
+    found, metrics = moved("local", batch, parts=1, bound=1e9)
+    mean, gradient = numpy_loss_and_gradient(parameters(), batch)
+    assert_close(found, jax.tree.map(lambda x: 2 * x, gradient), 1e-5)  # `moved` is times the expected size
+    assert metrics["loss"].compute() == pytest.approx(mean, rel=1e-5)
 
 
 def test_one_example_moves_the_sum_by_no_more_than_the_bound():

@@ -21,13 +21,13 @@ def attack(words: argparse.Namespace) -> int:
     """
     from jaxlm.metrics.membership import CONFIDENT, measure_membership
     from jaxlm.train.recorder import Recorder
-    from jaxlm.verbs.audit.losses import losses_of, sources
+    from jaxlm.verbs.audit.losses import losses_of, members_and_others
 
     if words.examples < 2:
         raise BadInput(f"--examples is {words.examples}: give at least 2")
     recorder = Recorder.existing(words.run)
     step = recorder.checkpoints.choose(words.step)
-    parts, scores = sources(recorder), []
+    parts, scores = members_and_others(recorder), []
     state = recorder.restore(step)
     for source in parts:
         scores.append(-losses_of(recorder, state, source, words.examples))

@@ -18,7 +18,7 @@ from jaxlm.train.recorder import Recorder
 BATCH = 256
 
 
-def sources(recorder: Recorder) -> tuple[RowSource, RowSource]:
+def members_and_others(recorder: Recorder) -> tuple[RowSource, RowSource]:
     """Return the examples that a run was trained on, and those that it is evaluated on.
 
     Raises:
