@@ -62,7 +62,7 @@ def compose(batch: int, chunks: list[int]) -> dict[str, Peer]:
             return steps.init(config.model, tx, images[:1], key)
 
         step = steps.update(grad, tx)
-        planned = jax.jit(step).lower(init(jax.random.key(0)), rows).compile().memory_analysis()
+        planned: Any = jax.jit(step).lower(init(jax.random.key(0)), rows).compile().memory_analysis()
         print(f"{name}: {planned.temp_size_in_bytes / 1e6:,.1f} MB besides state and batch", flush=True)
         return Bare(init, step, [rows])
 
