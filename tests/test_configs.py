@@ -92,6 +92,7 @@ SLOW = (
     "gpt2_lora_chat",
     "minilm_sst2",
     "dp_minilm_sst2",
+    "dp_mnist",
     "bert_base_sst2",
     "lstm_sst2",
     "bert_base_conll2003",
@@ -173,7 +174,8 @@ def check_golden(name, found, fingerprint):
     elif name in AMPLIFIED:
         np.testing.assert_allclose(found[:2], stored["losses"][:2], rtol=1e-2)
     else:
-        np.testing.assert_allclose(found, stored["losses"], rtol=1e-3 if name in (*IMAGES, *DETECTORS) else 1e-5)
+        loose = (*IMAGES, *DETECTORS, "dp_minilm_sst2")
+        np.testing.assert_allclose(found, stored["losses"], rtol=1e-3 if name in loose else 1e-5)
 
 
 def check_resumed(folder, run):

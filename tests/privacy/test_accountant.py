@@ -40,6 +40,7 @@ def test_published_epsilon_of_mnist_by_an_integral():
     assert min(epsilons) == pytest.approx(3.01, abs=0.005)
 
 
+@pytest.mark.slow  # those tests alone have the extra
 @needs_library
 def test_the_library_agrees_with_the_integral_and_its_conversion_is_tighter():
     """The improved conversion of Canonne et al. 2020, arXiv:2004.00010, proposition 12, of the same divergences."""
@@ -56,6 +57,7 @@ def test_the_library_agrees_with_the_integral_and_its_conversion_is_tighter():
     assert pld == pytest.approx(2.382, abs=0.01)
 
 
+@pytest.mark.slow  # those tests alone have the extra
 @needs_library
 @pytest.mark.parametrize("kind", ["pld", "rdp"])
 def test_noise_is_the_least_that_keeps_to_epsilon(kind):
@@ -63,6 +65,7 @@ def test_noise_is_the_least_that_keeps_to_epsilon(kind):
     assert 2.95 < spent(kind, 0.05, noise, 200, 1e-5) <= 3.0 < spent(kind, 0.05, noise * 0.998, 200, 1e-5)
 
 
+@pytest.mark.slow  # those tests alone have the extra
 @needs_library
 def test_epsilon_grows_with_updates_and_stops_at_the_cap():
     grown = [spent("pld", 0.05, 1.5, updates, 1e-5) for updates in (0, 1, 10, 100)]
@@ -74,6 +77,7 @@ def test_epsilon_grows_with_updates_and_stops_at_the_cap():
         make_plan(Privacy(epsilon=spent("pld", 0.05, 1.5, most - 1, 0.999e-5), noise_multiplier=1.5), 2000, 100, 900)
 
 
+@pytest.mark.slow  # those tests alone have the extra
 @needs_library
 def test_an_epsilon_that_no_noise_reaches_is_refused():
     with pytest.raises(BadInput, match="cannot be reached in 1,000 updates"):

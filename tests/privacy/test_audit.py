@@ -62,6 +62,7 @@ def test_a_model_that_knows_its_examples_by_heart_is_found_out(config, tmp_path,
     assert (compared["auc"], compared["members"]) == (0.5, 90)  # against itself nothing is left
 
 
+@pytest.mark.slow  # those tests alone have the extra `privacy`
 def test_a_private_one_is_not(config, tmp_path, monkeypatch, capsys):
     pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'jaxlm[privacy]'")
     private = dataclasses.replace(config, privacy=Privacy(epsilon=0.5, delta=1e-3))

@@ -31,6 +31,8 @@ from whole_path import ROOT, final_bits
 
 pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'jaxlm[privacy]'")
 
+pytestmark = pytest.mark.slow  # those tests alone have the extra `privacy`
+
 PRIVATE = Config(
     model=MLP(hidden=(8,), classes=10),
     data=Digits(batch=128, eval_batch=360, augment=(HorizontalFlip(),)),
