@@ -21,7 +21,7 @@ def build(config: Config, place: Placement) -> Experiment:
         loss = transforms.cast(loss, config.run.dtype, inputs=("image",))
         return transforms.prepare(loss, config.data.prepare)
 
-    return supervised(loss_of, config, place, augment=config.data.augmented)
+    return supervised(loss_of, config, place, augment=config.data.augmented, private=True)
 
 
 def predictor(config: Config, run: RunDirectory) -> Predictor:

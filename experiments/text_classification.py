@@ -19,7 +19,7 @@ def build(config: Config, place: Placement) -> Experiment:
     def loss_of(config: Config) -> LossFn:
         return transforms.cast(config.loss(config.model, inputs=TEXT), config.run.dtype)
 
-    return supervised(loss_of, config, place)
+    return supervised(loss_of, config, place, private=True)
 
 
 def predictor(config: Config, run: RunDirectory) -> Predictor:

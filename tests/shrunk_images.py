@@ -7,6 +7,7 @@ ARRAYS = "--data.arrays ARRAYS --data.batch 64 --data.eval-batch 40"
 IMAGES = {
     "cnn_digits": "--model.widths 4 8 --model.hidden 16",
     "mlp_mnist": f"{MNIST} --model.hidden 16 --run.accumulate 2",
+    "dp_mnist": f"{MNIST} --data.batch 64 --run.accumulate 2 --privacy.epsilon 200",
     "cnn_mnist": f"{MNIST} --model.widths 2 4 --model.hidden 16",
     "resnet20_cifar10": f"{ARRAYS} --model.stages 1 1 --model.width 8 --model.no-zero-residual",
     "resnet20_cifar10_crops": f"{ARRAYS} --data.augment.0.size 12 --model.stages 1 1 --model.width 8 "

@@ -33,6 +33,9 @@ TEXTS = {
     "minilm_sst2": f"{TINY_BERT} --data.train-split train[:16] --data.eval-split validation[:40]",
     "bert_base_sst2": f"{TINY_BERT} --data.train-split train[:16] --data.eval-split validation[:40]",
 }
+TEXTS["dp_minilm_sst2"] = TINY_BERT.replace("model.encoder", "model.base.encoder").replace("--data.widths 16 64", "")
+TEXTS["dp_minilm_sst2"] += " --data.train-split train[:64] --data.eval-split validation[:40] --data.widths 64"
+TEXTS["dp_minilm_sst2"] += " --data.batch 32 --run.accumulate 2 --privacy.epsilon 100 --optim.peak-lr 1e-3"
 LSTMS = "--model.encoder.width 8 --model.encoder.dropout 0.1 --model.dropout 0.1 --data.widths 16 64 --data.batch 8"
 LSTMS += " --data.eval-batch 20 --optim.peak-lr 3e-2"
 TEXTS["lstm_sst2"] = f"{LSTMS} --data.train-split train[:16] --data.eval-split validation[:40]"
@@ -109,7 +112,8 @@ def text_words(name, tmp_path):
         return [*TEXTS[name].split(), *SHORT, "--data.folder", str(tmp_path)]
     if name == "lstm_sst2":
         return [*TEXTS[name].split(), *SHORT]
-    return [*{**TEXTS, **TAGS}[name].split(), *SHORT, *write_letters(tmp_path)]
+    words = [*{**TEXTS, **TAGS}[name].split(), *SHORT, *write_letters(tmp_path)]
+    return [word.replace("model.encoder", "model.base.encoder") if name.startswith("dp_") else word for word in words]
 
 
 def write_letters(folder):

@@ -99,6 +99,8 @@ SLOW = (  # one or two configs of each experiment are in the default tests
     "gpt_shakespeare_char",
     "gpt2_lora_chat",
     "minilm_sst2",
+    "dp_minilm_sst2",
+    "dp_mnist",
     "bert_base_sst2",
     "lstm_sst2",
     "bert_base_conll2003",
@@ -176,13 +178,15 @@ def config_or_slow(path):
 def test_a_shrunk_config_trains_resumes_evaluates_and_predicts(path, tmp_path, monkeypatch):
     if path.stem in NEEDS_TFDS and not os.environ.get("TFDS_DATA_DIR"):
         pytest.skip("TFDS_DATA_DIR is not set: no prepared TFDS data on this machine")
+    if path.stem.startswith("dp_"):
+        pytest.importorskip("dp_accounting", reason="dp-accounting is not installed: pip install 'jaxlm[privacy]'")
     words = words_of(path.stem, tmp_path, monkeypatch)
     experiment = EXPERIMENTS.get(path.stem, "language_model.py")
     run_main(monkeypatch, experiment, path, *words, "--run.directory", str(tmp_path / "run"))
     found = losses(tmp_path / "run")
     assert len(found) == 20
-    # 94 layers on eight images; two nets against each other; what an agent learns from follows what it does
-    if path.stem not in ("inception_imagenet", *GANS, *ON_POLICY, *REPLAY_EXPERIMENTS):
+    # 94 layers on eight images; noise; two nets against each other; what an agent learns from follows what it does
+    if path.stem not in ("inception_imagenet", "dp_minilm_sst2", *GANS, *ON_POLICY, *REPLAY_EXPERIMENTS):
         assert sum(found[-5:]) < sum(found[:5])
     check_golden(path.stem, found, RunDirectory(tmp_path / "run").lineage()["sessions"][-1]["fingerprint"])
     check_resumed(tmp_path, lambda folder: run_main(monkeypatch, experiment, path, *words, "--run.directory", folder))
@@ -202,7 +206,8 @@ def check_golden(name, found, fingerprint):
     elif name in AMPLIFIED:
         np.testing.assert_allclose(found[:2], stored["losses"][:2], rtol=1e-2)
     else:
-        np.testing.assert_allclose(found, stored["losses"], rtol=1e-3 if name in (*IMAGES, *DETECTORS) else 1e-5)
+        loose = (*IMAGES, *DETECTORS, "dp_minilm_sst2")
+        np.testing.assert_allclose(found, stored["losses"], rtol=1e-3 if name in loose else 1e-5)
 
 
 def check_resumed(folder, run):

@@ -97,6 +97,8 @@ RULES = {  # by a regular expression for the whole command; the first that match
     r"jaxlm train (mf|neumf)_citeulike .*": run("SHRUNK", {"CITEULIKE/users.dat": "new"}),
     r"jaxlm train sasrec_file .*": run("SHRUNK", {"INTERACTIONS.csv": "new"}),
     r"jaxlm predict RECOMMENDER .*": run("", {"RECOMMENDER": "recommender"}),
+    r"jaxlm train dp_mnist .*": read(),  # the extra `privacy`: tests/test_configs.py runs it where that is installed
+    r"jaxlm audit RUN": run("--examples 50", {"RUN": "digits"}),
     r"jaxlm (list|doctor).*": run(""),
     r"jaxlm new .*": run("", {"HOUSES.csv": "many_rows"}),
     r"jaxlm (info|eval|sample) RUN.*": run("", {"RUN": "language"}),

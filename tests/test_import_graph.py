@@ -31,7 +31,9 @@ MAY_IMPORT = {
     "hub": {"models", "nn", "steps"},
     "runs": {"hub", "steps"},
     "interrupt": set(),
-    "train": {"runs", "hub", "parallel", "optim", "data", "decode", "environments", "losses", "steps", "metrics"},
+    "privacy": {"runs", "parallel", "data", "steps"},
+    "train": {"runs", "hub", "parallel", "optim", "data", "decode", "environments", "losses", "steps", "metrics"}
+    | {"privacy"},
 }
 MAY_IMPORT["predict"] = MAY_IMPORT["train"] | {"train"}
 MAY_IMPORT["export"] = MAY_IMPORT["predict"] | {"predict"}
@@ -72,7 +74,8 @@ HOMES = {
     "pandas": {"data"},
     "pyarrow": set(),
     "sklearn": {"data", "metrics", "verbs"},
-    "scipy": {"verbs", "ablate", "metrics"},
+    "scipy": {"verbs", "ablate", "metrics", "privacy"},
+    "dp_accounting": {"privacy"},
     "statsmodels": {"ablate"},
     "ray": {"ablate"},
     "optuna": {"ablate"},

@@ -166,7 +166,8 @@ class RunDirectory:
             return None
         before, now = flatten(self.stored()), flatten(to_json(config))
         names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-        differing = [name for name in names if name not in FREE_ON_RESUME | PLACEMENT]
+        accounted = {"run.steps"} if getattr(config, "privacy", None) is not None else set()  # for this length alone
+        differing = [name for name in names if name not in (FREE_ON_RESUME | PLACEMENT) - accounted]
         if differing:
             told = "; ".join(f"{name} {before.get(name)} there, {now.get(name)} here" for name in differing)
             raise BadInput(f"{self.path} holds a run of another config ({told}): give another --run.directory")

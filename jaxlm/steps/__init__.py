@@ -4,6 +4,7 @@ from jaxlm.metrics.mean import Mean, Metric, Metrics, Perplexity, compute, merge
 from jaxlm.steps import transforms
 from jaxlm.steps.gradient import GradFn, LossFn, accumulate, grad
 from jaxlm.steps.model import Model, PyTree
+from jaxlm.steps.private import add_noise, clip_each
 from jaxlm.steps.state import Joint, TrainState, eval_variables, init, joint, new_state
 from jaxlm.steps.update import EvalFn, StepFn, evaluate, update
 
@@ -21,6 +22,8 @@ __all__ = [
     "StepFn",
     "TrainState",
     "accumulate",
+    "add_noise",
+    "clip_each",
     "compute",
     "eval_variables",
     "evaluate",

@@ -8,6 +8,8 @@ from typing import Any
 
 from jaxlm import steps
 from jaxlm.parallel import Placement
+from jaxlm.privacy.compose import private_batches, private_gradient, private_plan
+from jaxlm.privacy.plan import PrivacyPlan
 from jaxlm.runs.settings import COMPOSED
 from jaxlm.steps import EvalFn, LossFn, StepFn, transforms
 from jaxlm.train.config import Config
@@ -23,6 +25,7 @@ def descend(
     *,
     augment: Callable[[Any], Any] | None = None,
     weights: Callable[[Any], Any] | None = None,
+    plan: PrivacyPlan | None = None,
 ) -> StepFn:
     """Compose the training step that `config.run` and `config.optim` ask for.
 
@@ -32,15 +35,20 @@ def descend(
         place: where the step runs.
         augment: batch -> batch, once before the micro-batches are split, so that examples of the whole batch mix.
         weights: augmented batch -> sums of the whole batch that the loss reads in training, see `transforms.weigh`.
+        plan: of a private run, whose examples are augmented one by one and which skips no update.
     """
     run = config.run
-    grad = steps.grad(transforms.freeze(loss, config.optim.frozen))
-    grad = steps.accumulate(grad, run.accumulate)
-    grad = grad if weights is None else transforms.weigh(grad, weights, place.sum)
-    grad = grad if augment is None else transforms.prepare(grad, augment)
-    step = steps.update(place.reduce(grad), config.optim(run.steps))
+    loss = transforms.freeze(loss, config.optim.frozen)
+    if plan is not None:
+        grad = private_gradient(loss, plan, place, run.accumulate, augment)
+    else:
+        grad = steps.accumulate(steps.grad(loss), run.accumulate)
+        grad = grad if weights is None else transforms.weigh(grad, weights, place.sum)
+        grad = grad if augment is None else transforms.prepare(grad, augment)
+        grad = place.reduce(grad)
+    step = steps.update(grad, config.optim(run.steps))
     step = transforms.ema(step, run.ema, "run.ema") if run.ema else step
-    return transforms.skip_nonfinite(step, run.skip_limit)
+    return step if plan is not None else transforms.skip_nonfinite(step, run.skip_limit)
 
 
 def supervised(
@@ -53,6 +61,7 @@ def supervised(
     evaluate: EvalFn | None = None,
     evaluations: Mapping[str, Evaluation] | None = None,
     example: Any = None,
+    private: bool = False,
     **parts: Any,
 ) -> Experiment:
     """Compose a run that trains `config.model` on `config.data` by one loss.
@@ -67,6 +76,7 @@ def supervised(
         evaluate: (state, batch) -> Metrics for the evaluation called "eval"; the default is that of the loss.
         evaluations: further ones by name.
         example: the inputs that the model is initialised with, where they are not `data.example()`.
+        private: whether it may be trained as `config.privacy` says: the loss is a sum over examples that do not mix.
         **parts: other fields of the `Experiment`, which go before those composed here.
     """
     if hasattr(config.model, "validate"):  # a model of the user's own need not have it
@@ -75,12 +85,15 @@ def supervised(
     held, data, seeds = hyperparameters(config), config.data, config.run.seeds
     loss = transforms.inject(lambda values: loss_of(with_hyperparameters(config, values)), held)
     tx = config.optim(config.run.steps)
+    plan = private_plan(config) if private else None
+    sampled = data.train(seeds.data, seeds.noise) if plan is None else private_batches(config, plan, place.devices)
     composed = {
-        "train_data": data.train(seeds.data, seeds.noise),
+        "train_data": sampled,
         "throughput": data.throughput(),
-        "log_lines": data.log_lines(),
+        "log_lines": [*data.log_lines(), *(plan.log_lines() if plan else ())],
         "artefacts": data.artefacts(),
-        "composes": COMPOSED,
+        "composes": (*COMPOSED, "privacy") if private else COMPOSED,
+        "privacy": plan,
     }
     return Experiment(
         init=lambda key: steps.init(
@@ -91,7 +104,7 @@ def supervised(
             ema=config.run.ema > 0,
             hyperparameters=held,
         ),
-        step=descend(loss, config, place, augment=augment, weights=weights),
+        step=descend(loss, config, place, augment=augment, weights=weights, plan=plan),
         evaluations={"eval": Evaluation(data.eval(), evaluate or steps.evaluate(loss)), **(evaluations or {})},
         learning_rate=config.optim.learning_rate(config.run.steps),
         hyperparameters=held,

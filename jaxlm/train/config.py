@@ -13,6 +13,7 @@ from typing import Any
 
 from jaxlm.errors import BadInput
 from jaxlm.parallel import PlacementSpec
+from jaxlm.privacy import Privacy
 from jaxlm.runs.load import load_module
 from jaxlm.runs.serialise import TYPE, to_json
 from jaxlm.runs.settings import Run
@@ -33,6 +34,7 @@ class Config:
         init: the run or the pretrained weights to start from.
         run: how long the run is, how often it reports and saves, and its seeds.
         place: the devices that it runs on.
+        privacy: differential privacy of the training examples, or None.
     """
 
     model: Any
@@ -43,6 +45,7 @@ class Config:
     init: InitFrom = field(default_factory=InitFrom)
     run: Run = field(default_factory=Run)
     place: PlacementSpec = field(default_factory=PlacementSpec)
+    privacy: Privacy | None = None
 
 
 def load_config(path: str | Path) -> Any:
@@ -70,6 +73,8 @@ def override(config: Any, words: Sequence[str], program: str = "") -> Any:
     """
     import tyro
 
+    if any(word.startswith("--privacy.") for word in words) and getattr(config, "privacy", ...) is None:
+        config = dataclasses.replace(config, privacy=Privacy())
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxlm.errors import BadInput, one_line
 from jaxlm.parallel import Placement, Rules
+from jaxlm.privacy import PrivacyPlan
 from jaxlm.runs.directory import CLASSES, parse_class_names
 from jaxlm.runs.settings import COMPOSED, Run
 from jaxlm.steps import StepFn, compute
@@ -33,7 +34,9 @@ class Experiment:
             set after `init`; runs that differ only in these and in the optimizer's can share a program.
         init_from: weights of another run or model that are loaded before the first update.
         rules: how leaves of the state are sharded, by path, see `Placement.with_rules`.
-        composes: names of the options in `runs.settings.COMPOSED` that the step follows; others are refused.
+        composes: names of the options in `runs.settings.COMPOSED` that the step follows, and "privacy" where it follows
+            that; others are refused.
+        privacy: of a private run, what it spends.
         log_lines: lines printed at the start of a session, such as what of the data was cut.
         preview: state -> files by name, text or bytes (PNG, WAV), written to `previews/` with the update in their name.
         artefacts: file name -> text kept with the run, such as the tokenizer.
@@ -50,6 +53,7 @@ class Experiment:
     init_from: InitFrom = field(default_factory=InitFrom)
     rules: Rules = ()
     composes: tuple[str, ...] = ()
+    privacy: PrivacyPlan | None = None
     log_lines: Sequence[str] = ()
     preview: Callable[[Any], Mapping[str, str | bytes]] | None = None
     artefacts: Mapping[str, str] = field(default_factory=dict)
@@ -144,6 +148,11 @@ def check_shapes(experiment: Experiment, run: Run, place: Placement) -> None:
                 f"the {name} batch of {size} does not divide into {parts} micro-batches on {place.devices} devices: "
                 f"take a multiple of {parts * place.devices}"
             )
+
+
+def spending(experiment: Experiment) -> dict[str, Any]:
+    """Return the "privacy" entry of a session's lineage; nothing where the run is not private."""
+    return {} if experiment.privacy is None else {"privacy": experiment.privacy.lineage()}
 
 
 def moved_rate(before: Experiment, experiment: Experiment, length: int, now: int, step: int) -> str | None:

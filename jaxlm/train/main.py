@@ -24,7 +24,7 @@ from jaxlm.runs.lineage import command, describe
 from jaxlm.runs.settings import Run
 from jaxlm.steps.transforms import repeat
 from jaxlm.train.config import parse_command
-from jaxlm.train.experiment import Build, check_experiment, moved_rate, out_of_memory
+from jaxlm.train.experiment import Build, check_experiment, moved_rate, out_of_memory, spending
 from jaxlm.train.init_from import LoadedWeights
 from jaxlm.train.loop import compile_by_shape, every, fit
 from jaxlm.train.meter import Meter
@@ -197,7 +197,7 @@ def begin_run(recorder: Recorder, build: Build, lineage: Mapping[str, Any] | Non
     has_checkpoints = bool(recorder.checkpoints.steps())
     loaded = LoadedWeights() if has_checkpoints else recorder.load()
     session = describe(recorder.place, experiment.fingerprints(), config.run.seed) | dict(lineage or {})
-    session |= {"init": loaded.lineage} if loaded.lineage else {}
+    session |= ({"init": loaded.lineage} if loaded.lineage else {}) | spending(experiment)
     recorder.run_dir.begin(config, session, source_file(build), experiment.artefacts)
     return recorder.begin(loaded)
 

@@ -51,12 +51,14 @@ def range_test(build: Build, config: Any, updates: int = 100, low: float = 1e-6,
         high: the last one.
 
     Raises:
-        BadInput: rates that do not rise, or an experiment whose learning rate is not in its state.
+        BadInput: rates that do not rise, an experiment whose learning rate is not in its state, or a private one.
     """
     if updates < 2 or not 0 < low < high < math.inf:
         raise BadInput(f"{updates} updates from {low:g} to {high:g}: give 2 or more, and rates that rise from above 0")
     if not hasattr(config.optim, "peak_lr"):
         raise BadInput("the optimizer of this config has no peak_lr: a range test needs one")
+    if getattr(config, "privacy", None) is not None:
+        raise BadInput("a range test prints losses of training examples, which are not private: leave privacy out")
     optim = dataclasses.replace(config.optim, peak_lr=low, warmup=0, schedule="constant")
     run = dataclasses.replace(config.run, steps=updates, repeat=1, ema=0.0, skip_limit=updates + 1)
     config = dataclasses.replace(config, optim=optim, run=run)

@@ -28,6 +28,10 @@ def compose(build: Build, config: Any) -> tuple[Experiment, Placement]:
     """Build the experiment of a config, and the placement that its states live in."""
     place = config.place.build()
     experiment = build(config, place)
+    if getattr(config, "privacy", None) is not None and "privacy" not in experiment.composes:
+        raise BadInput(
+            "this experiment does not compose privacy: leave it out, or train a classifier of images or texts"
+        )
     if config.run.overfit:
         experiment = dataclasses.replace(experiment, train_data=FirstBatches(experiment.train_data, config.run.overfit))
     return experiment, place.with_rules(experiment.rules)
@@ -136,7 +140,9 @@ class Recorder:
         """Write a record of training: the metrics summed since the last one, and the times."""
         device, devices = jax.devices()[0], self.place.devices
         times |= utilisation(self.experiment.flops, times["time/step"], device.device_kind, devices)
-        self._emit(completed, compute(sums, "train/") | times)
+        plan = self.experiment.privacy
+        spent = {} if plan is None else {"privacy/epsilon": plan.epsilon(completed)}
+        self._emit(completed, compute(sums, "train/") | spent | times)
 
     def due(self, completed: int) -> list[str]:
         """Return the names of the evaluations whose interval ends at this update and that were not made at it."""

@@ -15,6 +15,7 @@ VERBS = {
     "sample": "runs:sample",
     "eval": "runs:evaluate_run",
     "importance": "runs:importance",
+    "audit": "audit.attack:attack",
     "lm-eval": "harness:lm_eval",
     "predict": "predict:predict",
     "import": "hub:import_run",

@@ -106,6 +106,18 @@ def add_apply(verbs: Any) -> None:
     )
     evaluate.add_argument("--report", action="store_true", help="also print precision, recall and F1 of each class")
 
+    audit = verbs.add_parser("audit", help="attack a run: are its training examples told from others by their loss?")
+    audit.add_argument("run", metavar="RUN", help=RUN)
+    audit.add_argument("--examples", type=int, default=10_000, help="the most of each kind (default 10,000)")
+    audit.add_argument(
+        "--reference",
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="a run of the same kind on other data, whose loss is subtracted; may be given several times",
+    )
+    audit.add_argument("--step", type=step, default=None, help=STEP)
+
     importance = verbs.add_parser(
         "importance", help="show what a metric of a run on a table loses where each of its columns is permuted"
     )

@@ -10,7 +10,7 @@ B batch, H height, W width, C channels, K classes.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -259,6 +259,8 @@ class MixUp:
 
     alpha: float = 0.2
 
+    mixes: ClassVar[bool] = True  # examples with each other
+
     def __post_init__(self) -> None:
         """Check the fields; raises BadInput."""
         check_field(self, "alpha", 0 < self.alpha < math.inf, "a finite number above 0")
@@ -281,6 +283,8 @@ class CutMix:
     """
 
     alpha: float = 1.0
+
+    mixes: ClassVar[bool] = True  # examples with each other
 
     def __post_init__(self) -> None:
         """Check the fields; raises BadInput."""

@@ -43,11 +43,13 @@ def fork_run(source: RunDirectory, step: int, config: Any, new: Path) -> list[st
         Lines that say what changed.
 
     Raises:
-        BadInput: the new run has no update left, or the state does not fit its config.
+        BadInput: the new run has no update left, the state does not fit its config, or one of the two is private.
     """
     if config.run.steps <= step:
         raise BadInput(f"run.steps {config.run.steps} leaves nothing to train after update {step}: raise --run.steps")
     before, build = source.config(), load_module(source.experiment).build
+    if any(getattr(one, "privacy", None) is not None for one in (before, config)):
+        raise BadInput("a private run is accounted from its first update to its last, so it has no fork")
     with appearing(build, config, new) as recorder:
         old, place = compose(build, dataclasses.replace(before, place=config.place))
         reader = Recorder(old, before, place, source)
