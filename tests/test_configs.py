@@ -19,7 +19,7 @@ from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import compute
 from jaxlm.train.recorder import Recorder
 from shrunk_detectors import DETECTORS, detector_words
-from shrunk_images import IMAGES, image_words
+from shrunk_images import FEDERATED, IMAGES, image_words
 from shrunk_pictures import GANS, PICTURES, picture_words
 from shrunk_recommenders import RECOMMENDERS, recommender_words
 from shrunk_sound import SPEECH, TRANSCRIBED, VOICES, speech_words, transcribed_words
@@ -64,6 +64,7 @@ EXPERIMENTS = {
     **dict.fromkeys(TEXTS, "text_classification.py"),
     **dict.fromkeys(TAGS, "token_classification.py"),
     **dict.fromkeys(IMAGES, "image_classification.py"),
+    **dict.fromkeys(FEDERATED, "federated.py"),
     **dict.fromkeys(PICTURES, "text_to_image.py"),
     **dict.fromkeys(GANS, "gan.py"),
     **dict.fromkeys(DETECTORS, "detection.py"),
@@ -76,6 +77,7 @@ EXPERIMENTS = {
 
 SLOW = (
     "cnn_mnist",
+    "federated_mnist",
     "gpt_shakespeare_char_cpu",
     "resnet18_folder",
     "resnet20_cifar10_crops",

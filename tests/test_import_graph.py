@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "train": {"runs", "hub", "parallel", "optim", "data", "decode", "losses", "steps", "metrics"},
 }
 MAY_IMPORT["predict"] = MAY_IMPORT["train"] | {"train"}
+MAY_IMPORT["federated"] = MAY_IMPORT["predict"]
 MAY_IMPORT["export"] = MAY_IMPORT["predict"] | {"predict"}
 MAY_IMPORT[""] = {"export"}  # jaxlm.load
 MAY_IMPORT["ablate"] = MAY_IMPORT["report"] = MAY_IMPORT["predict"] | {"predict", "models", "nn"}

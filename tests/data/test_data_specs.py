@@ -21,6 +21,7 @@ from jaxlm.data.captions.attributes import CaptionedAttributes
 from jaxlm.data.captions.captioned import Captioned
 from jaxlm.data.captions.classes import CaptionedClasses
 from jaxlm.data.captions.files import CaptionFile
+from jaxlm.data.clients import Clients
 from jaxlm.data.images.folder import ImageFolder
 from jaxlm.data.images.sources import ArrayImages, Digits, TfdsImages
 from jaxlm.data.interactions import InteractionFile, Interactions
@@ -129,6 +130,7 @@ def makers(folder):
         (CocoBoxes(**scenes, size=(8, 8), batch=2), {"classes": 2}),
         (VocBoxes(path=str(folder / "voc"), size=(8, 8), batch=2), {"classes": 2}),
         (DrawsSpec(batch=2), {}),
+        (Clients(clients=20, batch=2), {"classes": 10}),
     ]
 
 
