@@ -17,7 +17,7 @@ from jaxlm.train import Run
 experiment = "federated"
 
 config = FederatedConfig(
-    model=CNN(classes=10, widths=(8, 16), hidden=32, norm="none"),
+    model=CNN(classes=10, widths=(8, 16), hidden=32, norm="none", patches=True),
     data=Clients(examples=Digits(eval_batch=360), clients=20, batch=5, epochs=2, deal="shards"),
     loss=Classification(),
     optim=SGD(peak_lr=1.0, schedule="constant"),

@@ -18,13 +18,13 @@ from jaxlm.train import Run
 experiment = "federated"
 
 config = FederatedConfig(
-    model=CNN(classes=10, widths=(8, 16), hidden=64, norm="none"),
+    model=CNN(classes=10, widths=(8, 16), hidden=128, norm="none", patches=True),
     data=Clients(examples=TfdsImages(name="mnist", eval_batch=1000, mean=(0.1307,), std=(0.3081,)), clients=100),
     loss=Classification(),
     optim=SGD(peak_lr=1.0, schedule="constant"),
     local=LocalTraining(optim=SGD(peak_lr=0.1, schedule="constant")),
     run=Run(
-        steps=30, accumulate=10, log_every=1, eval_every=1, save_every=10, metric="eval/accuracy", maximize=True
+        steps=30, accumulate=10, log_every=1, eval_every=2, save_every=2, metric="eval/accuracy", maximize=True
     ),
 )
 
