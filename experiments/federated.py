@@ -8,6 +8,7 @@ from dataclasses import replace
 import jax
 
 from jaxlm import steps
+from jaxlm.federated.client import compose_local
 from jaxlm.federated.config import FederatedConfig
 from jaxlm.losses import IMAGE
 from jaxlm.parallel import Placement
@@ -27,8 +28,7 @@ def build(config: FederatedConfig, place: Placement) -> Experiment:
     data.check(model, run.repeat)
     local.validate(data.grouped)
     tx, local_tx = config.optim(run.steps), local.optim(data.rows().updates)
-    loss = transforms.prepare(transforms.cast(config.loss(model), run.dtype, inputs=IMAGE), data.prepare)
-    grad = transforms.prepare(steps.grad(loss), data.augmented)
+    loss, grad = compose_local(config)
     controlled = local.method == "scaffold"
 
     def serve(grad: steps.GradFn) -> steps.StepFn:

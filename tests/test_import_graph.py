@@ -53,6 +53,7 @@ HOMES = {
     "tensorboardX": {"train"},
     "tensorboard": set(),
     "rich": {"train", "cli", "verbs"},
+    "flwr": {"federated"},
     "grain": {"data"},
     "tensorflow_datasets": {"data"},
     "tensorflow": {"data"},

@@ -35,6 +35,7 @@ TAKE_OVERRIDES = {
     "fork",
     "lr-find",
     "import",
+    "compress",
     "ablate",
     "crossval",
     "tune",
