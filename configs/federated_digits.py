@@ -22,9 +22,7 @@ config = FederatedConfig(
     loss=Classification(),
     optim=SGD(peak_lr=1.0, schedule="constant"),
     local=LocalTraining(optim=SGD(peak_lr=0.1, schedule="constant")),
-    run=Run(
-        steps=100, accumulate=5, log_every=10, eval_every=20, save_every=20, metric="eval/accuracy", maximize=True
-    ),
+    run=Run(steps=100, accumulate=5, log_every=10, eval_every=20, save_every=20, metric="eval/accuracy", maximize=True),
 )
 
 ablations = {

@@ -23,9 +23,7 @@ config = FederatedConfig(
     loss=Classification(),
     optim=SGD(peak_lr=1.0, schedule="constant"),
     local=LocalTraining(optim=SGD(peak_lr=0.1, schedule="constant")),
-    run=Run(
-        steps=30, accumulate=10, log_every=1, eval_every=2, save_every=2, metric="eval/accuracy", maximize=True
-    ),
+    run=Run(steps=30, accumulate=10, log_every=1, eval_every=2, save_every=2, metric="eval/accuracy", maximize=True),
 )
 
 ablations = {

@@ -4,7 +4,7 @@
     pip install 'jaxlm[federated]'       # in an environment of its own
     python scripts/federated_flower.py --rounds 4 --kill-in 2 --out runs/flower
 
-A SuperLink (server) and two SuperNodes (clients) talk over localhost as they would over a network, without TLS. In round
+A SuperLink (server) and two SuperNodes (clients) talk over localhost as over a network, without TLS. In round
 `--kill-in` one client is killed and started again. The round ends without it, and the next one waits until it is back.
 Secure aggregation is not part of it: the server sees each client's parameters.
 """
@@ -50,21 +50,23 @@ class Network:
     def __init__(self, folder: Path):
         self.folder = folder
         self.running: dict[str, subprocess.Popen] = {}
-        self.fleet, self.control, runtime, *self.ports = (f"127.0.0.1:{free_port()}" for _ in range(5))
+        self.server, *self.ports = (f"127.0.0.1:{free_port()}" for _ in range(3))
         (folder / "config.toml").write_text(
-            f'[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "{self.control}"\ninsecure = true\n'
+            f'[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "{self.server}"\ninsecure = true\n'
         )
         quiet = {"FLWR_HOME": str(folder), "FLWR_TELEMETRY_ENABLED": "0", "JAX_PLATFORMS": "cpu"}
         self.environment = {**os.environ, **quiet, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-        addresses = ("--fleet-api-address", self.fleet, "--control-api-address", self.control)
-        self.start("server", "flower-superlink", "--insecure", *addresses, "--port", runtime.partition(":")[2])
+        port = self.server.partition(":")[2]
+        self.start(
+            "server", "flower-superlink", "--insecure", "--disable-runtime-dependency-installation", "--port", port
+        )
         for number in range(2):
             self.start_client(number)
 
     def start_client(self, number: int) -> None:
         """Start a client, or start it again."""
         port = self.ports[number].partition(":")[2]
-        words = ("--insecure", "--superlink", self.fleet, "--port", port, "--node-config", f"client={number}")
+        words = ("--insecure", "--superlink", self.server, "--port", port, "--node-config", f"client={number}")
         self.start(f"client {number}", "flower-supernode", *words)
 
     def start(self, name: str, program: str, *words: str) -> None:
@@ -98,7 +100,7 @@ def follow(network: Network, words: argparse.Namespace) -> int:
     """Submit the app, print its log, and kill and restart a client in the round that is asked for."""
     settings = f'config="{words.config}" rounds={words.rounds} nodes=2 out="{Path(words.out).absolute()}"'
     submit = [str(BIN / "flwr"), "run", str(ROOT / "scripts" / "flower_app"), "here", "--stream", "-c", settings]
-    wait_for(network.control)
+    wait_for(network.server)
     run = subprocess.Popen(
         submit, env=network.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

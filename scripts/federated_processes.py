@@ -3,8 +3,8 @@
 
     python scripts/federated_processes.py configs/federated_digits.py --processes 4 --rounds 5
 
-The processes find each other on this machine (`jax.distributed`), each reads and trains its own clients of a round on one
-device, and they add their sums once a round, by gloo on CPUs. It prints the seconds of each way and the largest
+The processes find each other on this machine (`jax.distributed`), each reads and trains its own clients of a round on
+one device, and they add their sums once a round, by gloo on CPUs. It prints the seconds of each way and the largest
 difference of a parameter, relative to the largest parameter, and exits with 1 where that is above the tolerance.
 """
 
@@ -104,7 +104,9 @@ def work(words: argparse.Namespace) -> None:
     state, step = place.init(experiment.init, jax.random.key(run.seed)), place.compile(experiment.step)
     for index in range(words.rounds):
         state, _ = step(state, put(rounds[index]))
-    leaves = {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(state.params)}
+    leaves = {
+        jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(state.params)
+    }
     if words.index == 0:
         np.savez(words.out, **leaves)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import jax
 
+from jaxlm.data.tables.schema import COLUMNS
 from jaxlm.errors import BadInput
 from jaxlm.losses import IMAGE, Classification
 from jaxlm.losses.classification import Mix
@@ -107,7 +108,7 @@ def student_config(
     if isinstance(config.loss, Distilled):
         raise BadInput("the student's config is one of a distillation already: give one with a loss of the labels")
     artefacts = config.data.artefacts()
-    for name in (CLASSES, TOKENIZER):
+    for name in (CLASSES, TOKENIZER, COLUMNS):
         ours = artefacts.get(name)
         kept = teacher.artefact(name) if (teacher.path / name).is_file() else None
         if ours != kept:

@@ -38,7 +38,9 @@ class Participant:
 
     def __init__(self, config: FederatedConfig, client: int):
         if config.local.method != "average":
-            raise BadInput(f"local.method is {config.local.method}: clients on other machines keep no state, so average")
+            raise BadInput(
+                f"local.method is {config.local.method}: clients on other machines keep no state, so average"
+            )
         self._config, self._client, self._rows = config, client, config.data.rows()
         if not 0 <= client < len(self._rows):
             raise BadInput(f"client {client} of {len(self._rows)}: number them from 0")

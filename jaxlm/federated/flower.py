@@ -68,7 +68,9 @@ def strategy(words: Any) -> FedAvg:
 def to_record(params: Any) -> ArrayRecord:
     """Return parameters as Flower sends them, by path."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    return ArrayRecord({jax.tree_util.keystr(path, simple=True, separator="/"): Array(np.asarray(x)) for path, x in leaves})
+    return ArrayRecord(
+        {jax.tree_util.keystr(path, simple=True, separator="/"): Array(np.asarray(x)) for path, x in leaves}
+    )
 
 
 def from_record(record: ArrayRecord) -> Any:

@@ -1,7 +1,7 @@
 """Federated learning: clients train on examples of their own, and a server moves the model by what they changed.
 
-A batch of a round has C clients, as `jaxlm.data.clients` makes it. Each has its examples, arrays (C, N, ...), and how it
-goes through them: "order" int32 (C, L, B), the numbers of its examples in each of at most L local batches; "has"
+A batch of a round has C clients, as `jaxlm.data.clients` makes it. Each has its examples, arrays (C, N, ...), and how
+it goes through them: "order" int32 (C, L, B), the numbers of its examples in each of at most L local batches; "has"
 float32 (C, L, B), 0 on padding; "updates" int32 (C,), the local batches that there are; "keys" uint32 (C, 2), a PRNG
 key. A client with 0 updates has no examples or dropped out: it changes nothing.
 """

@@ -9,8 +9,8 @@ import optax
 import pytest
 
 import jaxlm
-from digit_runs import DIGITS, jaxlm as command
-from digit_runs import refused
+from digit_runs import DIGITS, refused
+from digit_runs import jaxlm as command
 from jaxlm import steps
 from jaxlm.errors import BadInput
 from jaxlm.losses import Classification
@@ -20,7 +20,8 @@ from jaxlm.train.config import load_config
 from step_helpers import assert_close, assert_same_bits
 from whole_path import ROOT, final_bits, losses
 
-TINY = "--model.widths 4 --model.hidden 8 --optim.warmup 1 --run.steps 6 --run.log-every 1 --run.eval-every 6 --run.save-every 6".split()
+TINY = "--model.widths 4 --model.hidden 8 --optim.warmup 1 --run.steps 6 --run.log-every 1 --run.eval-every 6".split()
+TINY += ["--run.save-every", "6"]
 
 
 class Linear:
@@ -123,8 +124,12 @@ def test_without_the_teachers_share_it_is_the_students_own_training(teacher, tmp
 
 def test_a_student_that_does_not_fit_is_one_line(teacher, tmp_path):
     out = tmp_path / "student"
-    assert "take the same normalisation" in refused("compress", teacher, out, "--distill", DIGITS[1], "--data.mean", "0")
-    assert "only models of classes" in refused("compress", teacher, out, "--distill", ROOT / "configs" / "gpt_stdlib.py")
+    assert "take the same normalisation" in refused(
+        "compress", teacher, out, "--distill", DIGITS[1], "--data.mean", "0"
+    )
+    assert "only models of classes" in refused(
+        "compress", teacher, out, "--distill", ROOT / "configs" / "gpt_stdlib.py"
+    )
     assert "no config file nothing" in refused("compress", teacher, out, "--distill", "nothing")
     assert "weight of the teacher is 2.0" in refused("compress", teacher, out, "--distill", DIGITS[1], "--weight", "2")
     assert "unrecognized arguments: --run.steps 3" in refused("compress", teacher, out, "--int8", "--run.steps", "3")

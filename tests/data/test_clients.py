@@ -69,7 +69,7 @@ def test_a_client_goes_through_its_own_examples_once_an_epoch():
         size = int(clients.sizes[client])
         batches = seen(batch, place)
         assert [len(one) for one in batches] == 3 * ([2] * (size // 2) + [1] * (size % 2))
-        for epoch in np.split(np.array(sum(batches, [])), 3):
+        for epoch in np.split(np.array([name for one in batches for name in one]), 3):
             assert sorted(epoch) == [100 * client + number for number in range(size)]
             orders.append(list(epoch))
     assert len({tuple(order) for order in orders if len(order) == 5}) > 1

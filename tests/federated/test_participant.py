@@ -43,7 +43,9 @@ def test_the_average_of_participants_is_the_round_of_one_program(local):
         found = [Participant(config, client).train(params, number) for client in range(4)]
         weights = np.array([weight for _, weight, _ in found])
         params = jax.tree.map(lambda *own, w=weights: np.average(own, axis=0, weights=w), *(own for own, _, _ in found))
-        assert metrics["loss"].compute() == pytest.approx(np.average([loss for *_, loss in found], weights=weights), 1e-5)
+        assert metrics["loss"].compute() == pytest.approx(
+            np.average([loss for *_, loss in found], weights=weights), 1e-5
+        )
     assert_close(params, state.params, 1e-5)
 
 
@@ -58,7 +60,9 @@ def test_scaffold_trains_and_keeps_control_variates_where_the_clients_are():
     moved = {x.shape[0] for x in jax.tree.leaves(state.parts["controls"].clients)}
     parts = {x.addressable_shards[0].data.shape[0] for x in jax.tree.leaves(state.parts["controls"].clients)}
     assert (moved, parts) == ({8}, {8 // place.devices})
-    norms = np.asarray([np.abs(np.asarray(x)).reshape(8, -1).sum(1) for x in jax.tree.leaves(state.parts["controls"].clients)])
+    norms = np.asarray(
+        [np.abs(np.asarray(x)).reshape(8, -1).sum(1) for x in jax.tree.leaves(state.parts["controls"].clients)]
+    )
     chosen = {number for index in range(2) for number in np.arange(4) * 2 + experiment.train_data[index]["member"]}
     assert set(np.flatnonzero(norms.sum(0))) == chosen
 

@@ -10,8 +10,17 @@ from jaxlm import steps
 from jaxlm.errors import BadInput
 from jaxlm.steps import transforms
 from jaxlm.steps.federated import CONTROL_RULES, federated, new_controls, scaffold
-from step_helpers import FEATURES, PLACES, assert_close, assert_same_bits, everywhere, loss, numpy_loss_and_gradient
-from step_helpers import noisy_loss, parameters
+from step_helpers import (
+    FEATURES,
+    PLACES,
+    assert_close,
+    assert_same_bits,
+    everywhere,
+    loss,
+    noisy_loss,
+    numpy_loss_and_gradient,
+    parameters,
+)
 
 CLIENTS, EXAMPLES, LOCAL, RATE = 8, 6, 4, 0.2
 TX = optax.sgd(RATE)
@@ -105,7 +114,9 @@ def test_noise_is_of_the_clients_key_and_not_of_its_place():
     turned = {name: x[::-1].copy() for name, x in batch.items()}
     assert_close(run("local", [batch], learn=noisy_loss)[0], run("pmap", [turned], learn=noisy_loss)[0], 1e-5)
     other = batch | {"keys": batch["keys"] + 1}
-    assert not np.allclose(run("local", [batch], learn=noisy_loss)[0]["out"], run("local", [other], learn=noisy_loss)[0]["out"])
+    assert not np.allclose(
+        run("local", [batch], learn=noisy_loss)[0]["out"], run("local", [other], learn=noisy_loss)[0]["out"]
+    )
 
 
 def test_fedprox_without_its_term_is_federated_averaging():
@@ -164,12 +175,16 @@ def test_scaffold_is_that_of_numpy_wherever_it_runs(name):
         before = list(own)
         for number, mean, updates in zip(numbers, means, batch["updates"], strict=True):
             own[number] = mean if updates else own[number]
-        overall = {key: overall[key] + sum(new[key] - old[key] for new, old in zip(own, before)) / clients for key in zeros}
+        overall = {
+            key: overall[key] + sum(new[key] - old[key] for new, old in zip(own, before, strict=True)) / clients
+            for key in zeros
+        }
     for parts in (1, 2):
         state = controlled(name, data, clients, parts)
         assert_close(state.parts["server"].params, params, 1e-5)
         assert_close(state.parts["controls"].server, overall, 1e-4)
-        assert_close(state.parts["controls"].clients, {key: np.stack([one[key] for one in own]) for key in zeros}, 1e-4)
+        expected = {key: np.stack([one[key] for one in own]) for key in zeros}
+        assert_close(state.parts["controls"].clients, expected, 1e-4)
 
 
 def test_scaffold_with_one_local_update_of_all_clients_is_sgd():

@@ -48,7 +48,9 @@ def _export(verbs: Any) -> None:
 def _compress(verbs: Any) -> None:
     compress = verbs.add_parser("compress", help="make a smaller model of a run, and measure both on the same data")
     compress.add_argument("run", metavar="RUN", help=RUN)
-    compress.add_argument("out", metavar="DIR", help="a new folder: an artefact, or with --prune, --nm and --distill a run")
+    compress.add_argument(
+        "out", metavar="DIR", help="a new folder: an artefact, or with --prune, --nm and --distill a run"
+    )
     how = compress.add_mutually_exclusive_group(required=True)
     for bits in (8, 4):
         text = f"weights in {bits} bits with scales; computation stays in float32"
