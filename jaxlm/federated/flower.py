@@ -38,7 +38,7 @@ def train_client(message: Message, context: Context) -> Message:
 
 
 @server.main()
-def serve(grid: Grid, context: Context) -> None:
+def average_clients(grid: Grid, context: Context) -> None:
     """Average the clients for some rounds, measure the model after each, and write it as a run."""
     words = context.run_config
     path, rounds, out = find_file("config", str(words["config"])), int(words["rounds"]), Path(str(words["out"]))

@@ -132,7 +132,8 @@ class Rounds(Shuffled):
 
     def shard(self, index: int, count: int) -> "Rounds":
         """Return the clients `index::count` of every round."""
-        return dataclasses.replace(self, **self._part(index, count))
+        part = self._part(index, count)
+        return dataclasses.replace(self, index=part["index"], count=part["count"])
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over the clients, how many a round has, how they are drawn, and the seeds."""

@@ -49,6 +49,11 @@ class Clients:
     drop: float = 0.0
     grouped: bool = False
 
+    @property
+    def eval_batch(self) -> int:
+        """Return the examples in an evaluation batch."""
+        return self.examples.eval_batch or self.examples.batch
+
     def rows(self) -> ClientRows:
         """Return all clients, dealt once a process.
 
