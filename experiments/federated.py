@@ -43,7 +43,8 @@ def build(config: FederatedConfig, place: Placement) -> Experiment:
     if controlled:
         step = scaffold(grad, local.optim.peak_lr, serve, place.sum, clients=data.clients, parts=run.accumulate)
     else:
-        rounds = federated(grad, local_tx, proximal=local.proximal, weights=local.weights)
+        options = {"proximal": local.proximal, "weights": local.weights, "clip_norm": local.clip_norm}
+        rounds = federated(grad, local_tx, **options)
         step = serve(place.reduce(steps.accumulate(rounds, run.accumulate)))
     measure = steps.evaluate(loss)
     return Experiment(

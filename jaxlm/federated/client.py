@@ -47,7 +47,8 @@ class Participant:
         local = config.local
         _, gradient = compose_local(config)
         tx = local.optim(self._rows.updates)
-        self._grad = jax.jit(federated(gradient, tx, proximal=local.proximal, weights=local.weights))
+        options = {"proximal": local.proximal, "weights": local.weights, "clip_norm": local.clip_norm}
+        self._grad = jax.jit(federated(gradient, tx, **options))
 
     def train(self, params: Any, number: int) -> tuple[Any, float, float]:
         """Train in a round.

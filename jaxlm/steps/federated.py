@@ -26,7 +26,12 @@ LOOK = ("order", "has", "updates", "keys", "member")  # entries of a client that
 
 
 def federated(
-    grad: GradFn, tx: optax.GradientTransformation, *, proximal: float = 0.0, weights: Weights = "examples"
+    grad: GradFn,
+    tx: optax.GradientTransformation,
+    *,
+    proximal: float = 0.0,
+    weights: Weights = "examples",
+    clip_norm: float | None = None,
 ) -> GradFn:
     """Federated averaging as a gradient: the sum over clients of n_k (w - w_k), where w_k is what client k trained.
 
@@ -43,6 +48,9 @@ def federated(
         tx: the optimizer of a client, which starts anew in each round.
         proximal: mu of FedProx, which adds the gradient of mu / 2 |w_k - w|^2 (Li et al. 2020, arXiv:1812.06127).
         weights: n_k is the weight of the client's loss, or 1 for each client that trained.
+        clip_norm: the largest global L2 norm of w - w_k, to which a larger one is scaled down; None is off. With
+            `weights` "clients" the sum then moves by at most this when a client is added or left out, which noise can
+            hide (McMahan et al. 2018, arXiv:1710.06963).
     """
 
     def summed(params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array) -> tuple[PyTree, Metrics, PyTree]:
@@ -51,7 +59,8 @@ def federated(
         def local(client: PyTree) -> tuple[PyTree, Metrics]:
             own, metrics = _train(step, tx, params, given, client)
             metrics = metrics if weights == "examples" else _one_a_client(metrics)
-            return jax.tree.map(lambda w, w_k: metrics["loss"].weight * (w - w_k), params, own), metrics
+            apart = _clipped(jax.tree.map(jnp.subtract, params, own), clip_norm)
+            return jax.tree.map(lambda x: metrics["loss"].weight * x, apart), metrics
 
         apart, metrics = jax.tree.map(lambda x: x.sum(0), jax.vmap(local)(batch))
         return apart, metrics, variables
@@ -195,6 +204,14 @@ def _near(grad: GradFn, proximal: float, centre: PyTree) -> GradFn:
     if not proximal:
         return grad
     return _shifted(grad, lambda params: jax.tree.map(lambda w, c: proximal * (w - c), params, centre))
+
+
+def _clipped(apart: PyTree, norm: float | None) -> PyTree:
+    """Scale a tree down to a global L2 norm."""
+    if norm is None:
+        return apart
+    scale = jnp.minimum(1.0, norm / jnp.maximum(optax.tree.norm(apart), 1e-12))
+    return jax.tree.map(lambda x: scale * x, apart)
 
 
 def _no_statistics(variables: PyTree) -> PyTree:

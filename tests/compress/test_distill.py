@@ -17,6 +17,7 @@ from jaxlm.losses import Classification
 from jaxlm.losses.distillation import distil
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.train.config import load_config
+from shrunk_texts import text_words
 from step_helpers import assert_close, assert_same_bits
 from whole_path import ROOT, final_bits, losses
 
@@ -115,11 +116,23 @@ def test_a_student_is_a_run_like_any_other(teacher, tmp_path):
     assert code == 0, err
 
 
+@pytest.mark.slow
 def test_without_the_teachers_share_it_is_the_students_own_training(teacher, tmp_path):
     command("compress", teacher, tmp_path / "student", "--distill", DIGITS[1], *TINY, "--weight", "0")
     command("train", DIGITS[1], *TINY, "--run.directory", tmp_path / "alone")
     assert final_bits(tmp_path / "student") == final_bits(tmp_path / "alone")
     assert losses(tmp_path / "student") == losses(tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_a_text_classifier_has_students_too(tmp_path):
+    words = [*text_words("lstm_trec", tmp_path), "--run.steps", "4", "--run.eval-every", "4", "--run.save-every", "4"]
+    code, _, err = command("train", "lstm_trec", *words, "--run.directory", tmp_path / "teacher")
+    assert code == 0, err
+    code, out, err = command("compress", tmp_path / "teacher", tmp_path / "student", "--distill", "lstm_trec", *words)
+    assert code == 0, err
+    assert out.splitlines()[-1].startswith("student")
+    assert losses(tmp_path / "student") != losses(tmp_path / "teacher")
 
 
 def test_a_student_that_does_not_fit_is_one_line(teacher, tmp_path):

@@ -31,7 +31,9 @@ def with_local(config, **fields):
     return dataclasses.replace(config, local=dataclasses.replace(config.local, **fields))
 
 
-@pytest.mark.parametrize("local", [{}, {"proximal": 0.5, "weights": "clients"}], ids=str)
+@pytest.mark.parametrize(
+    "local", [{}, pytest.param({"proximal": 0.5, "weights": "clients"}, marks=pytest.mark.slow)], ids=str
+)
 def test_the_average_of_participants_is_the_round_of_one_program(local):
     config, place = with_local(small(deal="dirichlet", alpha=0.5), **local), parallel.local()
     experiment = BUILD(config, place)

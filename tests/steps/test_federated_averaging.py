@@ -50,7 +50,7 @@ def ragged(seed):
     return round_of(seed, (6, 1, 3, 0, 2, 5, 6, 4))
 
 
-def by_hand(params, batch, proximal=0.0, shifts=None, equal=False):
+def by_hand(params, batch, proximal=0.0, shifts=None, equal=False, clip_norm=np.inf):
     """One round in NumPy: the server's new parameters, and the mean gradient of each client."""
     params = {name: np.asarray(x, np.float64) for name, x in params.items()}
     trained, weights, means = [], [], []
@@ -66,7 +66,9 @@ def by_hand(params, batch, proximal=0.0, shifts=None, equal=False):
                 shift = 0 if shifts is None else shifts[client][name]
                 step = gradient[name] + proximal * (own[name] - params[name]) + shift
                 own[name] = own[name] - RATE * step
-        trained.append(own)
+        apart = {name: own[name] - params[name] for name in own}
+        scale = min(1, clip_norm / max(np.sqrt(sum((x**2).sum() for x in apart.values())), 1e-12))
+        trained.append({name: params[name] + scale * x for name, x in apart.items()})
         means.append(total)
         weights.append(float(count > 0) if equal else batch["has"][client].sum())
     return {name: np.average([own[name] for own in trained], axis=0, weights=weights) for name in params}, means
@@ -87,11 +89,14 @@ def run(name, data, parts=1, **options):
 
 
 @everywhere
-@pytest.mark.parametrize("options", [{}, {"proximal": 0.7}, {"weights": "clients"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"proximal": 0.7}, {"weights": "clients"}, {"clip_norm": 0.3, "weights": "clients"}], ids=str
+)
 def test_a_round_is_that_of_numpy_wherever_it_runs(name, options):
     data, expected = [ragged(0), ragged(1)], parameters()
     for batch in data:
-        expected, _ = by_hand(expected, batch, options.get("proximal", 0.0), equal="weights" in options)
+        others = {name: x for name, x in options.items() if name != "weights"}
+        expected, _ = by_hand(expected, batch, equal="weights" in options, **others)
     for parts in (1, 2):
         found, metrics = run(name, data, parts, **options)
         assert_close(found, expected, 1e-5)
