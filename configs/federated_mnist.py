@@ -27,7 +27,6 @@ config = FederatedConfig(
 )
 
 ablations = {
-    "two shards": ("--data.deal", "shards", "--run.steps", "350"),
+    "two shards": ("--data.deal", "shards", "--run.steps", "350", "--run.eval-every", "10", "--run.save-every", "10"),
     "proximal": ("--local.proximal", "0.01"),
-    "server Adam": ("--optim.peak-lr", "1.0"),
 }
