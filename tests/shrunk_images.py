@@ -2,9 +2,17 @@
 
 from whole_path import SHORT, write_arrays, write_folder
 
+CLIENTS = "--data.clients 8 --data.batch 4 --data.epochs 1 --data.local-batch 32 --run.accumulate 2 --model.widths 4 "
+CLIENTS += "--model.hidden 8"
 MNIST = "--data.train-split train[:600] --data.eval-split test[:200] --data.batch 32 --data.eval-batch 100"
 ARRAYS = "--data.arrays ARRAYS --data.batch 64 --data.eval-batch 40"
+FEDERATED = {
+    "federated_digits": CLIENTS,
+    "federated_mnist": f"{CLIENTS} --data.examples.train-split train[:600] --data.examples.eval-split test[:200] "
+    "--data.examples.eval-batch 100",
+}
 IMAGES = {
+    **FEDERATED,
     "cnn_digits": "--model.widths 4 8 --model.hidden 16",
     "mlp_mnist": f"{MNIST} --model.hidden 16 --run.accumulate 2",
     "dp_mnist": f"{MNIST} --data.batch 64 --run.accumulate 2 --privacy.epsilon 200",

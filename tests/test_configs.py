@@ -20,7 +20,7 @@ from jaxlm.steps import compute
 from jaxlm.train.recorder import Recorder
 from shrunk_agents import ON_POLICY, agent_words
 from shrunk_detectors import DETECTORS, detector_words
-from shrunk_images import IMAGES, image_words
+from shrunk_images import FEDERATED, IMAGES, image_words
 from shrunk_pictures import CODES, GANS, JUDGES, PICTURES, WRITTEN, picture_words
 from shrunk_recommenders import RECOMMENDERS, recommender_words
 from shrunk_replay import REPLAY_EXPERIMENTS, REPLAYED, REWARDED, replay_words
@@ -68,6 +68,7 @@ EXPERIMENTS = {
     **dict.fromkeys(TEXTS, "text_classification.py"),
     **dict.fromkeys(TAGS, "token_classification.py"),
     **dict.fromkeys(IMAGES, "image_classification.py"),
+    **dict.fromkeys(FEDERATED, "federated.py"),
     **dict.fromkeys(PICTURES, "text_to_image.py"),
     **dict.fromkeys(GANS, "gan.py"),
     **dict.fromkeys(CODES, "image_codes.py"),
@@ -84,6 +85,7 @@ EXPERIMENTS = {
 SLOW = (  # one or two configs of each experiment are in the default tests
     "a2c_cartpole",
     "cnn_mnist",
+    "federated_mnist",
     "gpt_shakespeare_char_cpu",
     "resnet18_folder",
     "resnet20_cifar10_crops",

@@ -59,6 +59,9 @@ RULES = {  # by a regular expression for the whole command; the first that match
     r"jaxlm train \w+ --help": run(""),
     r"(python experiments/language_model.py configs/gpt_stdlib.py|jaxlm train gpt_stdlib).*": run("SHRUNK"),
     r"jaxlm train cnn_digits": run("SHRUNK"),
+    r"jaxlm train federated_mnist .*": read(),  # minutes of reading MNIST
+    r"jaxlm train federated_\w+.*": run("SHRUNK", slow=True),
+    r"jaxlm compress RUN NEW --distill .*": run(TINY_DIGITS, {"RUN": "digits", "NEW": "new"}, slow=True),
     r"jaxlm train resnet18_folder.*": run("SHRUNK", {"FOLDER": "images", "RUN": "resnet"}, slow=True),
     r"jaxlm train minilm_\w+ .*": run("SHRUNK", {"FOLDER": "theirs", "XQUAD": "new"}, slow=True),
     r"jaxlm train bert_tiny_mlm": run("SHRUNK", slow=True),

@@ -36,6 +36,7 @@ MAY_IMPORT = {
     | {"privacy"},
 }
 MAY_IMPORT["predict"] = MAY_IMPORT["train"] | {"train"}
+MAY_IMPORT["federated"] = MAY_IMPORT["predict"]
 MAY_IMPORT["export"] = MAY_IMPORT["predict"] | {"predict"}
 MAY_IMPORT[""] = {"export"}  # jaxlm.load
 MAY_IMPORT["ablate"] = MAY_IMPORT["report"] = MAY_IMPORT["predict"] | {"predict", "models", "nn"}
@@ -55,6 +56,7 @@ HOMES = {
     "tensorboardX": {"train"},
     "tensorboard": set(),
     "rich": {"train", "cli", "verbs"},
+    "flwr": {"federated"},
     "grain": {"data"},
     "gymnasium": {"environments"},
     "gymnax": {"environments"},

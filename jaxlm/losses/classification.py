@@ -3,6 +3,7 @@
 Shapes: B batch, K classes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from jaxlm.errors import BadInput
 from jaxlm.metrics import Calibration, Confusion, top_k
 from jaxlm.steps import LossFn, Mean, Metrics, Model, PyTree
 
+Mix = Callable[[jax.Array, jax.Array, PyTree], jax.Array]
 IMAGE = ("image",)
 TEXT = ("tokens", "segments", "types", "positions")
 
@@ -33,9 +35,10 @@ class Classification:
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("smoothing",)
 
-    def __call__(self, model: Model, inputs: tuple[str, ...] = IMAGE) -> LossFn:
+    def __call__(self, model: Model, inputs: tuple[str, ...] = IMAGE, mix: Mix | None = None) -> LossFn:
         """Return the loss of a model that takes these entries of a batch (see `classification`)."""
-        return classification(model, smoothing=self.smoothing, class_weights=self.class_weights, inputs=inputs)
+        options = {"smoothing": self.smoothing, "class_weights": self.class_weights}
+        return classification(model, **options, inputs=inputs, mix=mix)
 
 
 def classification(
@@ -44,6 +47,7 @@ def classification(
     smoothing: float | jax.Array = 0.0,
     class_weights: tuple[float, ...] = (),
     inputs: tuple[str, ...] = IMAGE,
+    mix: Mix | None = None,
 ) -> LossFn:
     """Cross entropy over classes in nats, `-sum_k target_k log softmax(logits)_k`, with label smoothing.
 
@@ -61,6 +65,8 @@ def classification(
         class_weights: one weight for each class, or none.
         inputs: the entries of a batch that the model takes: the first one as its argument, such as "image" (B, H, W, C)
             or "tokens" int32 (B, T), the others by name where the batch has them. `IMAGE` and `TEXT` are such.
+        mix: (nats (B,), logits (B, K), variables) -> nats (B,), what a loss in training is besides, such as that of
+            `jaxlm.losses.distillation`.
 
     Raises:
         BadInput: `smoothing` is not a share. The loss raises it where `class_weights` does not have one weight per
@@ -84,8 +90,9 @@ def classification(
         nats_BK = jnp.where(
             targets_BK == 0, 0, -targets_BK * jax.nn.log_softmax(logits_BK)
         )  # 0 of an infinite nat is 0
+        nats_B = nats_BK.sum(-1) if mix is None or not train else mix(nats_BK.sum(-1), logits_BK, variables)
         found = {"accuracy": top_k(logits_BK, batch["label"], mask_B, 1)} if train else scores(logits_BK, batch, mask_B)
-        return {"loss": Mean.from_values(nats_BK.sum(-1), weights_B), **found}, variables
+        return {"loss": Mean.from_values(nats_B, weights_B), **found}, variables
 
     return loss
 

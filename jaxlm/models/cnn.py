@@ -29,6 +29,7 @@ class CNN(Module):
         norm: see `ImageNorm`; with "none" the convolutions have a bias instead.
         dropout: rate before the last layer in training; it needs an rng named "dropout".
         axis_name: see `ImageNorm`.
+        patches: see `Conv`.
     """
 
     classes: int
@@ -37,6 +38,7 @@ class CNN(Module):
     norm: Literal["batch", "group", "none"] = "batch"
     dropout: float = 0.0
     axis_name: str | None = None
+    patches: bool = False
 
     hyperparameters = ("dropout",)
 
@@ -56,7 +58,8 @@ class CNN(Module):
         for stage, features in enumerate(self.widths):
             for number in (1, 2):
                 name = f"stage_{stage}_{{}}_{number}"
-                x_BHWC = Conv(features, bias=self.norm == "none", name=name.format("conv"))(x_BHWC)
+                conv = Conv(features, bias=self.norm == "none", patches=self.patches, name=name.format("conv"))
+                x_BHWC = conv(x_BHWC)
                 if self.norm != "none":
                     x_BHWC = ImageNorm(self.norm, self.axis_name, name=name.format("norm"))(x_BHWC, train=train)
                 x_BHWC = nn.relu(x_BHWC)

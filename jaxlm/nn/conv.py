@@ -33,6 +33,8 @@ class Conv(Module):
             at stride 1. PyTorch pads like this; TensorFlow's SAME differs at stride 2.
         groups: groups of channels that are convolved separately.
         bias: add a bias.
+        patches: compute it as a matrix product with the patches of the image, at stride 1. In a loop of one program XLA
+            does on a CPU in a fifth of the time what takes a convolution (`unfold_and_multiply`).
         kernel_init: initialiser of the kernel, N(0, 2 / fan_out) by default (He et al. 2015, arXiv:1502.01852, section
             2.2, "backward").
     """
@@ -43,6 +45,7 @@ class Conv(Module):
     padding: Padding | None = None
     groups: int = 1
     bias: bool = False
+    patches: bool = False
     kernel_init: nn.initializers.Initializer = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
     @nn.compact
@@ -54,7 +57,10 @@ class Conv(Module):
         kernel_HWIO = self.param("kernel", self.kernel_init, shape, jnp.float32)
         x_BHWI, kernel_HWIO = nn.dtypes.promote_dtype(x_BHWI, kernel_HWIO)
         padding = self.padding or half
-        y_BHWO = convolve(x_BHWI, kernel_HWIO, self.stride, padding, self.groups)
+        if self.patches and self.stride == self.groups == 1:
+            y_BHWO = unfold_and_multiply(x_BHWI, kernel_HWIO, padding)
+        else:
+            y_BHWO = convolve(x_BHWI, kernel_HWIO, self.stride, padding, self.groups)
         if self.bias:
             bias_O = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
             y_BHWO = y_BHWO + broadcast(bias_O.astype(y_BHWO.dtype), y_BHWO.shape)
@@ -68,6 +74,20 @@ def convolve(
     if jax.default_backend() == "cpu" and groups == 1:
         return _on_cpu(x_BHWI, kernel_HWIO, stride, padding)
     return _convolve(x_BHWI, kernel_HWIO, stride, padding, groups)
+
+
+def unfold_and_multiply(x_BHWI: jax.Array, kernel_HWIO: jax.Array, padding: Padding) -> jax.Array:
+    """Convolve at stride 1 by one matrix product of all patches, which take the input's memory times the kernel's area.
+
+    XLA's CPU backend computes a convolution within a loop, such as the local updates of federated learning, four times
+    slower than outside of one. Measured for the CNN of configs/federated_mnist.py and batches of 10, in milliseconds of
+    CPU time an update: convolutions 4.9 outside of a loop and 21 within, matrix products 3.8 within.
+    """
+    high, wide = kernel_HWIO.shape[:2]
+    padded = jnp.pad(x_BHWI, ((0, 0), *padding, (0, 0)))
+    rows, columns = padded.shape[1] - high + 1, padded.shape[2] - wide + 1
+    shifts = [padded[:, i : i + rows, j : j + columns] for i in range(high) for j in range(wide)]
+    return jnp.concatenate(shifts, axis=-1) @ kernel_HWIO.reshape(-1, kernel_HWIO.shape[-1])
 
 
 def _convolve(x_BHWI: jax.Array, kernel_HWIO: jax.Array, stride: int, padding: Padding, groups: int = 1) -> jax.Array:

@@ -36,6 +36,7 @@ TAKE_OVERRIDES = {
     "fork",
     "lr-find",
     "import",
+    "compress",
     "ablate",
     "crossval",
     "tune",

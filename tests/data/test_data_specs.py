@@ -21,6 +21,7 @@ from jaxlm.data.captions.attributes import CaptionedAttributes
 from jaxlm.data.captions.captioned import Captioned
 from jaxlm.data.captions.classes import CaptionedClasses
 from jaxlm.data.captions.files import CaptionFile
+from jaxlm.data.clients import Clients
 from jaxlm.data.images.folder import ImageFolder
 from jaxlm.data.images.sources import ArrayImages, Digits, TfdsImages
 from jaxlm.data.interactions import InteractionFile, Interactions
@@ -137,6 +138,7 @@ def makers(folder):
         (Episodes(environment=CartPole(), environments=2), {"actions": 2}),
         (DigitPrompts(digits=1, batch=2, held_out=3), {"vocab": 12, "context": 9}),
         (RecordedTransitions(path=str(folder / "random.npz"), environment=CartPole(), batch=2), {"actions": 2}),
+        (Clients(clients=20, batch=2), {"classes": 10}),
     ]
 
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.signal import correlate2d
 
 from jaxlm.nn import conv
-from jaxlm.nn.conv import Conv, convolve, max_pool, mean_pool
+from jaxlm.nn.conv import Conv, convolve, max_pool, mean_pool, unfold_and_multiply
 
 
 def draw(seed, *shapes):
@@ -65,6 +65,19 @@ def test_value_and_gradients_equal_the_plain_convolution(monkeypatch, case, imag
     assert_close(value, reference(x, kernel, *options))
     (slope,) = draw(1, value.shape)
     expected = jax.vjp(lambda x, kernel: plain(x, kernel, *options), x, kernel)[1](slope)
+    for gradient, other in zip(back(slope), expected, strict=True):
+        assert_close(gradient, other)
+
+
+@pytest.mark.parametrize("name", ["3x3", "no padding", "1x7, uneven padding", "1x1, padded", "one image"])
+def test_a_product_of_patches_equals_the_plain_convolution(name):
+    shape, kernel_shape, stride, padding, _ = CASES[name]
+    x, kernel = draw(0, shape, kernel_shape)
+    assert stride == 1
+    value, back = jax.vjp(lambda x, kernel: unfold_and_multiply(x, kernel, padding), x, kernel)
+    assert_close(value, reference(x, kernel, 1, padding))
+    (slope,) = draw(1, value.shape)
+    expected = jax.vjp(lambda x, kernel: plain(x, kernel, 1, padding), x, kernel)[1](slope)
     for gradient, other in zip(back(slope), expected, strict=True):
         assert_close(gradient, other)
 

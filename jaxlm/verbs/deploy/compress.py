@@ -14,9 +14,47 @@ from jaxlm.runs.settings import Run
 from jaxlm.runs.weights import open_checkpoints
 
 
-def compress(words: argparse.Namespace) -> int:
-    """Write a smaller model of a run, and print what that saves and costs: an artefact, or a run where it is pruned."""
+def compress(words: argparse.Namespace, rest: list[str]) -> int:
+    """Write a smaller model of a run, and print what that saves and costs: an artefact, or a run.
+
+    Args:
+        words: the command line.
+        rest: overrides of the student's config.
+    """
+    if words.distill is not None:
+        return _distil(words, rest)
+    if rest:
+        raise BadInput(f"unrecognized arguments: {' '.join(rest)}; only --distill CONFIG has a config to change")
     return _quantise(words) if words.bits else _prune(words)
+
+
+def _distil(words: argparse.Namespace, rest: list[str]) -> int:
+    """Train a student of a run, as a run, and measure both."""
+    from jaxlm.compress.distill import student_config
+    from jaxlm.compress.measure import comparison, measure_models
+    from jaxlm.export.probes import probe_inputs
+    from jaxlm.predict.load import load_run
+    from jaxlm.runs.load import load_module
+    from jaxlm.runs.shipped import find_both
+    from jaxlm.train.config import load_config, override, shorten_warmup
+    from jaxlm.train.main import keep_compiled_programs, train_directory
+    from jaxlm.train.recorder import Recorder
+
+    keep_compiled_programs()
+    home, step = _chosen(words)
+    experiment, file = find_both([words.distill])
+    given = load_config(file)
+    changed = shorten_warmup(override(given, rest, "jaxlm compress --distill"), given.run.steps)
+    options = {"temperature": words.temperature, "weight": words.weight}
+    config = student_config(changed, home, step, Path(words.out), **options)
+    train_directory(load_module(experiment).build, config, words.out)
+    models = {}
+    for name, path, chosen in (("teacher", home.path, step), ("student", Path(words.out), None)):
+        recorder = Recorder.existing(path)
+        numbers = recorder.numbers(recorder.restore(recorder.checkpoints.choose(chosen)))
+        models[name] = load_run(path, chosen), numbers
+    print(comparison(measure_models(models, probe_inputs(models["teacher"][0].predictor))))
+    return 0
 
 
 def _prune(words: argparse.Namespace) -> int:

@@ -48,7 +48,9 @@ def _export(verbs: Any) -> None:
 def _compress(verbs: Any) -> None:
     compress = verbs.add_parser("compress", help="make a smaller model of a run, and measure both on the same data")
     compress.add_argument("run", metavar="RUN", help=RUN)
-    compress.add_argument("out", metavar="DIR", help="a new folder: an artefact, or with --prune and --nm a run")
+    compress.add_argument(
+        "out", metavar="DIR", help="a new folder: an artefact, or with --prune, --nm and --distill a run"
+    )
     how = compress.add_mutually_exclusive_group(required=True)
     for bits in (8, 4):
         text = f"weights in {bits} bits with scales; computation stays in float32"
@@ -59,6 +61,14 @@ def _compress(verbs: Any) -> None:
     how.add_argument(
         "--nm", type=pattern, default=None, metavar="N:M", help="keep the N largest of each M neighbours, as 2:4"
     )
+    how.add_argument(
+        "--distill",
+        default=None,
+        metavar="CONFIG",
+        help="train a config, with overrides as --run.steps 500, that learns the probabilities of the run's model too",
+    )
+    compress.add_argument("--temperature", type=float, default=4.0, metavar="T", help="of --distill (default 4)")
+    compress.add_argument("--weight", type=float, default=0.5, help="share of the teacher in --distill (default 0.5)")
     compress.add_argument("--step", type=step, default=None, help=STEP)
 
 

@@ -1,0 +1,79 @@
+"""Train a network to classify images that are spread over clients: federated averaging, FedProx, FedAdam, SCAFFOLD.
+
+python experiments/federated.py configs/federated_digits.py [--run.steps 50 ...]
+"""
+
+from dataclasses import replace
+
+import jax
+
+from jaxlm import steps
+from jaxlm.federated.client import compose_local
+from jaxlm.federated.config import FederatedConfig
+from jaxlm.losses import IMAGE
+from jaxlm.parallel import Placement
+from jaxlm.predict import Predictor, forward
+from jaxlm.predict.images import image_classifier
+from jaxlm.runs.directory import RunDirectory
+from jaxlm.runs.settings import COMPOSED
+from jaxlm.steps import transforms
+from jaxlm.steps.federated import CONTROL_RULES, federated, new_controls, scaffold
+from jaxlm.train import Evaluation, Experiment, main
+
+
+def build(config: FederatedConfig, place: Placement) -> Experiment:
+    """Compose rounds of local training, whose changes the server's optimizer descends."""
+    model, data, run, local = config.model, config.data, config.run, config.local
+    model.validate()
+    data.check(model, run.repeat)
+    local.validate(data.grouped)
+    tx, local_tx = config.optim(run.steps), local.optim(data.rows().updates)
+    loss, grad = compose_local(config)
+    controlled = local.method == "scaffold"
+
+    def serve(grad: steps.GradFn) -> steps.StepFn:
+        step = steps.update(grad, tx)
+        return transforms.ema(step, run.ema) if run.ema else step
+
+    def init(key: jax.Array) -> steps.TrainState | steps.Joint:
+        server = steps.init(model, tx, data.example(), key, ema=run.ema > 0)
+        controls = {"server": server, "controls": new_controls(server.params, data.clients)}
+        return steps.joint(key, **controls) if controlled else server
+
+    if controlled:
+        step = scaffold(grad, local.optim.peak_lr, serve, place.sum, clients=data.clients, parts=run.accumulate)
+    else:
+        options = {"proximal": local.proximal, "weights": local.weights, "clip_norm": local.clip_norm}
+        rounds = federated(grad, local_tx, **options)
+        step = serve(place.reduce(steps.accumulate(rounds, run.accumulate)))
+    measure = steps.evaluate(loss)
+    return Experiment(
+        init=init,
+        step=transforms.skip_nonfinite(step, run.skip_limit),
+        train_data=data.train(run.seeds.data, run.seeds.noise),
+        evaluations={
+            "eval": Evaluation(
+                data.eval(), lambda state, batch: measure(state.parts["server"] if controlled else state, batch)
+            )
+        },
+        throughput=data.throughput(),
+        learning_rate=config.optim.learning_rate(run.steps),
+        init_from=config.init,
+        rules=CONTROL_RULES,
+        composes=COMPOSED,
+        log_lines=data.log_lines(),
+        artefacts=data.artefacts(),
+    )
+
+
+def predictor(config: FederatedConfig, run: RunDirectory) -> Predictor:
+    """Answer with the class of an image."""
+    logits = transforms.cast(forward(config.model, IMAGE), config.run.dtype, inputs=("image",))
+    found = image_classifier(transforms.prepare(logits, config.data.prepare), config.data, run)
+    if config.local.method != "scaffold":
+        return found
+    return replace(found, apply=lambda variables, batch: found.apply(variables["server"], batch))
+
+
+if __name__ == "__main__":
+    main(build)
