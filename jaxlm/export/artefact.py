@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from jax import export
 
+from jaxlm.drift.sketch import Sketch, from_data
 from jaxlm.errors import BadInput, one_line
 from jaxlm.export.programs import ExportedSlots, Program, apply_of, step_name
 from jaxlm.hub.pretrained import tree_from_leaves
@@ -27,7 +28,7 @@ from jaxlm.predict.predictor import Predictor
 from jaxlm.runs.seal import digest_file
 from jaxlm.runs.serialise import class_names, digested_text, from_json, read_digested
 
-MANIFEST, PROBES, CARD = "artefact.json", "probes.json", "README.md"
+MANIFEST, PROBES, CARD, DRIFT = "artefact.json", "probes.json", "README.md", "drift.json"
 FORMAT = 1
 FIELDS = {
     "format": int,
@@ -119,6 +120,11 @@ class Artefact:
         """Return the inputs that are kept with their answers."""
         found = json.loads((self.path / PROBES).read_text("utf-8"))
         return [(from_wire(one["input"]), one["answer"]) for one in found]
+
+    def reference(self) -> dict[str, Sketch]:
+        """Return the sketches of inputs and answers that are kept with it, by feature; {}: none."""
+        place = self.path / DRIFT
+        return from_data(json.loads(place.read_text("utf-8")), str(place)) if place.is_file() else {}
 
 
 def is_artefact(path: str | Path) -> bool:

@@ -136,6 +136,8 @@ def _service_routes(app: FastAPI, shelf: Shelf, counters: Counters) -> None:
                 waiting += served.engine.waiting
                 counters.slots.labels(served.name).set(served.engine.used)
             counters.waiting.labels(served.name).set(waiting)
+            if served.watch is not None:
+                counters.drift(served.name, await asyncio.to_thread(served.watch.report))
         return Response(counters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.post("/admin/reload", tags=["service"])

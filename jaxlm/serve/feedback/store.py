@@ -187,6 +187,20 @@ class Store:
                         whole[1],
                     )
 
+    def recent(self, count: int, model: str | None = None) -> list[tuple[str, str]]:
+        """Return the newest predictions, the JSON of an input and of its answer each.
+
+        Args:
+            count: how many at most.
+            model: its name; None: all.
+        """
+        p = PREDICTIONS.c
+        found = sql.select(p.input, p.answer).order_by(p.time.desc(), p.request, p.place).limit(count)
+        with self._engine.connect() as connection:
+            return [
+                (one, two) for one, two in connection.execute(found if model is None else found.where(p.model == model))
+            ]
+
     def prediction(self, request: str, place: int) -> Mapping[str, Any] | None:
         """Return what is kept of an answer: its model, digest and kind; None where nothing is."""
         p = PREDICTIONS.c

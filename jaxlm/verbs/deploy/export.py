@@ -6,11 +6,13 @@ import dataclasses
 import json
 from pathlib import Path
 
+from jaxlm.drift.sketch import Sketch
 from jaxlm.errors import BadInput
 from jaxlm.export.card import ModelFacts, facts_of_run
 from jaxlm.hub import pretrained
 from jaxlm.hub.transfer import unrolled
 from jaxlm.hub.whisper import companions
+from jaxlm.predict.load import LoadedModel
 from jaxlm.runs.checkpoint import CheckpointStep
 from jaxlm.runs.directory import TOKENIZER, RunDirectory
 from jaxlm.runs.files import whole_folder
@@ -44,10 +46,26 @@ def _write_artefact(folder: Path, home: RunDirectory, step: CheckpointStep, prob
     keep_compiled_programs()
     chosen = open_checkpoints(home, home.config().run if step == "best" else Run()).choose(step)
     inputs = [read_probe(text) for text in probes] or None
-    write_artefact(folder, load_run(home.path, chosen), facts_of(home, chosen), inputs)
+    model = load_run(home.path, chosen)
+    write_artefact(folder, model, facts_of(home, chosen), inputs, reference=reference_of_run(home, model))
     files = [*folder.iterdir()]
     size = sum(file.stat().st_size for file in files)
     return f"{len(files)} files of {size / 1e6:.1f} MB, whose answers are those of the run at update {chosen},"
+
+
+def reference_of_run(home: RunDirectory, model: LoadedModel) -> dict[str, Sketch]:
+    """Return sketches of the inputs of a run's evaluation and of a model's answers to them; {} without its data."""
+    from jaxlm.drift.features import reference_of
+    from jaxlm.train.recorder import Recorder
+
+    if model.predictor.decoder is not None:  # it reads prompts, and its evaluation windows of a text
+        return {}
+    try:
+        evaluations = Recorder.existing(home.path).experiment.evaluations
+        return reference_of(model, next(iter(evaluations.values())).data) if evaluations else {}
+    except BadInput as error:
+        print(f"nothing to compare later inputs with is kept, as the data of the evaluation cannot be read: {error}")
+        return {}
 
 
 def _write_onnx(folder: Path, home: RunDirectory, step: CheckpointStep) -> str:

@@ -20,6 +20,7 @@ def add_deploy(verbs: Any) -> None:
     _compress(verbs)
     _serve(verbs)
     _feedback(verbs)
+    _monitor(verbs)
 
 
 def _export(verbs: Any) -> None:
@@ -100,3 +101,14 @@ def _feedback(verbs: Any) -> None:
     feedback.add_argument("db", metavar="DB", help="its file, or postgresql://USER@HOST/NAME")
     feedback.add_argument("--to", required=True, metavar="DIR", help="a new folder for the data set")
     feedback.add_argument("--model", default=None, metavar="NAME", help="of one model (default: all)")
+
+
+def _monitor(verbs: Any) -> None:
+    monitor = verbs.add_parser("monitor", help="compare what a service is asked and answers with its model's export")
+    monitor.add_argument("source", metavar="SOURCE", help="http://HOST:PORT of a service, or its --feedback database")
+    monitor.add_argument(
+        "--artefact", default=None, metavar="DIR", help="with a database: whose inputs and answers are compared with"
+    )
+    monitor.add_argument("--model", default=None, metavar="NAME", help="one model (default: all)")
+    monitor.add_argument("--window", type=int, default=1000, metavar="N", help="newest predictions of a database")
+    monitor.add_argument("--json", action="store_true", help="print JSON")
