@@ -28,6 +28,12 @@ class Counters:
         self.waiting = Gauge("jaxlm_waiting_rows", "Rows that wait", ["model"], registry=own)
         self.slots = Gauge("jaxlm_slots_used", "Texts that are being written", ["model"], registry=own)
         self.model = Gauge("jaxlm_model", "1 for a model that is served", ["model", "digest"], registry=own)
+        self.answers = Counter("jaxlm_answers", "Answers of a model", ["model", "digest"], registry=own)
+        shadow = ["model", "digest", "outcome"]
+        self.shadowed = Counter("jaxlm_shadow_inputs", "Inputs that a shadow was asked", shadow, registry=own)
+        self.shadow_seconds = Histogram(
+            "jaxlm_shadow_seconds", "Time of a shadow", ["model"], buckets=SECONDS, registry=own
+        )
         told = {
             "values": "Values of a feature in the window",
             "psi": "Population stability index of a feature since the export",

@@ -89,6 +89,11 @@ def _serve(verbs: Any) -> None:
         metavar="DB",
         help="keep feedback in this file (SQLite), or postgresql://USER@HOST/NAME",
     )
+    serve.add_argument(
+        "--shadow", default=None, metavar="MODEL", help="ask this one the same, tell nobody, and count what agrees"
+    )
+    serve.add_argument("--canary", default=None, metavar="MODEL", help="have this one answer a --share of the requests")
+    serve.add_argument("--share", type=float, default=0.1, help="of the requests that --canary answers (default 0.1)")
     serve.add_argument("--keep-predictions", action="store_true", help="keep inputs and answers there, too")
     serve.add_argument("--keep-days", type=float, default=30.0, metavar="D", help="of predictions (default 30)")
     serve.add_argument("--requests", type=int, default=64, help="that may be under way (default 64)")
@@ -97,9 +102,18 @@ def _serve(verbs: Any) -> None:
 
 
 def _feedback(verbs: Any) -> None:
-    feedback = verbs.add_parser("feedback", help="make a training set of the feedback that a service kept")
+    feedback = verbs.add_parser(
+        "feedback", help="make a training set of a service's feedback, or compare two models on it"
+    )
     feedback.add_argument("db", metavar="DB", help="its file, or postgresql://USER@HOST/NAME")
-    feedback.add_argument("--to", required=True, metavar="DIR", help="a new folder for the data set")
+    what = feedback.add_mutually_exclusive_group(required=True)
+    what.add_argument("--to", metavar="DIR", help="a new folder for the data set")
+    what.add_argument(
+        "--compare", nargs=2, metavar=("OLD", "NEW"), help="two models on the inputs that have a label, by a paired test"
+    )
+    feedback.add_argument(
+        "--last", type=int, default=None, metavar="N", help="of --compare: newest labels alone (default: all)"
+    )
     feedback.add_argument("--model", default=None, metavar="NAME", help="of one model (default: all)")
 
 

@@ -23,6 +23,7 @@ def serve(words: argparse.Namespace) -> int:
         raise BadInput(f"{error.name} is not installed: pip install 'jaxlm[serve]'") from None
     from jaxlm.serve.limits import read_tokens
     from jaxlm.serve.model import Batching
+    from jaxlm.serve.operate.trial import Trial
     from jaxlm.train.main import keep_compiled_programs
 
     least_of = {"port": 0, "queue": 1, "slots": 1, "requests": 1, "max_body": 1, "timeout": 0.001, "wait_ms": 0}
@@ -51,6 +52,7 @@ def serve(words: argparse.Namespace) -> int:
         tokens=tokens,
         store=store,
         keep=words.keep_predictions,
+        trial=Trial(*paths, words.share) if any(paths := [_path(words.shadow), _path(words.canary)]) else None,
     )
     try:
         serve_app(app, words.host, words.port)
@@ -58,3 +60,7 @@ def serve(words: argparse.Namespace) -> int:
         if store is not None:
             store.close()
     return 0
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
