@@ -33,6 +33,7 @@ from jaxlm.serve.messages import (
     ReloadRequest,
 )
 from jaxlm.serve.model import Batching, Served, name_of, open_model
+from jaxlm.serve.openai.embeddings import embedding_routes
 from jaxlm.serve.openai.routes import openai_routes
 from jaxlm.serve.operate.trial import Shadow, Trial, open_trial
 from jaxlm.serve.shelf import NoModel, Shelf
@@ -118,6 +119,7 @@ def _routes(
     _service_routes(app, shelf, counters)
     _model_routes(app, shelf, limits, counters, keeper, shadow)
     app.include_router(openai_routes(shelf, limits.seconds))
+    app.include_router(embedding_routes(shelf, limits.seconds))
     app.include_router(feedback_routes(shelf, store))
     _pages(app)
     _errors(app)

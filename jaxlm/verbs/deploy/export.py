@@ -24,8 +24,13 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 
 def export(words: argparse.Namespace) -> int:
     """Write a run's model, or its adapters alone, into a folder that other programs load."""
-    home, out = RunDirectory.existing(words.run), Path(words.out)
+    out = Path(words.out)
     with whole_folder(out) as partial:
+        if words.to == "embeddings":
+            told = _write_embedder(partial, words)
+            print(f"{told} written to {out}")
+            return 0
+        home = RunDirectory.existing(words.run)
         if words.to == "artefact":
             told = _write_artefact(partial, home, words.step, words.probe)
         elif words.probe:
@@ -51,6 +56,18 @@ def _write_artefact(folder: Path, home: RunDirectory, step: CheckpointStep, prob
     files = [*folder.iterdir()]
     size = sum(file.stat().st_size for file in files)
     return f"{len(files)} files of {size / 1e6:.1f} MB, whose answers are those of the run at update {chosen},"
+
+
+def _write_embedder(folder: Path, words: argparse.Namespace) -> str:
+    """Write what gives the vectors of texts, as an artefact."""
+    from jaxlm.export.write import write_artefact
+    from jaxlm.train.main import keep_compiled_programs
+    from jaxlm.verbs.deploy.embeddings import load_embedder
+
+    keep_compiled_programs()
+    model, facts = load_embedder(words.run, words.step)
+    write_artefact(folder, model, facts, [read_probe(text) for text in words.probe] or None)
+    return "an artefact, which answers with the vectors of texts,"
 
 
 def reference_of_run(home: RunDirectory, model: LoadedModel) -> dict[str, Sketch]:

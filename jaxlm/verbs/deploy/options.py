@@ -29,10 +29,11 @@ def _export(verbs: Any) -> None:
     export.add_argument("out", metavar="DIR", help="a new folder")
     export.add_argument(
         "--to",
-        choices=("artefact", "hf", "onnx", "peft"),
+        choices=("artefact", "embeddings", "hf", "onnx", "peft"),
         default="artefact",
         help="artefact (default): programs, weights and tokenizer, which jaxlm.load and predict open without the "
-        "experiment's code; hf: as transformers loads it, in safetensors; onnx: what the model computes, with probes; "
+        "experiment's code; embeddings: an artefact of its text encoder, or of that of a folder in Hugging Face's layout, "
+        "which answers with vectors; hf: as transformers loads it, in safetensors; onnx: what the model computes, with probes; "
         "peft: the adapters alone, as PEFT loads them",
     )
     export.add_argument(
