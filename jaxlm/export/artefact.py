@@ -19,7 +19,7 @@ from jax import export
 
 from jaxlm.drift.sketch import Sketch, from_data
 from jaxlm.errors import BadInput, one_line
-from jaxlm.export.programs import ExportedSlots, Program, apply_of, step_name
+from jaxlm.export.programs import ExportedSlots, Program, apply_of, prefill_name, step_name
 from jaxlm.hub.pretrained import tree_from_leaves
 from jaxlm.hub.tensors import FILE as WEIGHTS
 from jaxlm.hub.tensors import Tensors
@@ -95,9 +95,14 @@ class Artefact:
         if found is None:
             return None
         sizes, counts = tuple(found["sizes"]), tuple(found["counts"])
-        names = ["prefill", *(step_name(places, count) for places in sizes for count in counts)]
-        programs = {name: self._deserialise(f"{name}.stablehlo") for name in names}
-        return ExportedSlots(found["context"], found["piece"], sizes, counts, programs)
+        pieces = tuple(found.get("pieces", [found["piece"]]))
+        programs = {
+            prefill_name(piece): self._deserialise(f"{prefill_name(piece) if 'pieces' in found else 'prefill'}.stablehlo")
+            for piece in pieces  # there was one without a number before there were short ones
+        }
+        for name in (step_name(places, count) for places in sizes for count in counts):
+            programs[name] = self._deserialise(f"{name}.stablehlo")
+        return ExportedSlots(found["context"], pieces, sizes, counts, programs)
 
     def _deserialise(self, file: str) -> export.Exported:
         if file not in self.manifest["files"]:

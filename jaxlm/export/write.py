@@ -66,7 +66,7 @@ def write_artefact(
     answers = model(probes)
     programs, decoder = _write_programs(folder, model, say), None
     if predictor.decoder is not None:
-        decoder = {name: getattr(predictor.decoder, name) for name in ("context", "piece", "sizes", "counts")}
+        decoder = {name: getattr(predictor.decoder, name) for name in ("context", "piece", "pieces", "sizes", "counts")}
         for name, code in export_slots(predictor.decoder, model.variables).items():
             (folder / f"{name}.stablehlo").write_bytes(code)
     leaves = {name: np.asarray(leaf) for name, leaf in leaves_by_path(model.variables).items()}

@@ -110,8 +110,9 @@ def test_a_real_encoder_gives_the_vectors_of_sentence_transformers_to_the_offici
     openai = pytest.importorskip("openai", reason="pip install openai")
     folder = str(minilm.get_model_path())
     texts = ["Whales are not fish.", "The whale is a mammal.", "Rates were raised on Thursday.", "word " * 400]
-    parts = theirs.models.Transformer(folder, max_seq_length=256), theirs.models.Pooling(384, "mean")
-    expected = theirs.SentenceTransformer(modules=[*parts, theirs.models.Normalize()], device="cpu").encode(texts)
+    encoder = theirs.SentenceTransformer(folder, device="cpu")  # of a folder with weights alone: the mean
+    encoder.max_seq_length = 256
+    expected = encoder.encode(texts, normalize_embeddings=True)
     written(folder, tmp_path / "minilm")
     with service([tmp_path / "minilm"], batching=Batching(largest=4)) as client:
         with openai.OpenAI(base_url=f"http://127.0.0.1:{client.port}/v1", api_key="none", max_retries=0) as asking:
