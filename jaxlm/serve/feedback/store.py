@@ -88,7 +88,7 @@ class Store:
     def __init__(self, url: str, days: float | None = None):
         self._days = days
         try:
-            self._engine = sql.create_engine(to_url(url))
+            self._engine = sql.create_engine(to_url(url), pool_pre_ping=True)  # a server may be started again
             if self._engine.dialect.name == "sqlite":
                 sql.event.listen(self._engine, "connect", _durable)
             TABLES.create_all(self._engine)
