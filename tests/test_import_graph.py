@@ -72,7 +72,7 @@ HOMES = {
     "sklearn": {"data", "metrics", "verbs"},
     "scipy": {"verbs", "ablate", "metrics", "drift"},
     "statsmodels": {"ablate"},
-    "ray": {"ablate"},
+    "ray": {"ablate", "serve"},
     "optuna": {"ablate"},
     "lm_eval": {"decode", "verbs"},
     "matplotlib": {"ablate", "predict"},
