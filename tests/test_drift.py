@@ -31,7 +31,7 @@ def test_a_sum_of_sketches_is_the_sketch_of_the_union():
     reference = sketches_of(rows(0, 500))
     parts = [rows(seed, 30 + seed) for seed in (1, 2, 3)]
     whole = window(reference, [row for part in parts for row in part])
-    for name, one in reference.items():
+    for name in reference:
         first, *rest = [window(reference, part)[name] for part in parts]
         assert sum(rest, start=first) == whole[name]
         assert sum(whole[name].counts) == 96

@@ -72,7 +72,9 @@ def _answer(answer: Answer) -> dict[str, Value]:
     found: dict[str, Value] = {}
     if isinstance(answer.get("label"), str):
         found["answer"] = answer["label"]
-    found |= {f"answer {name}": float(answer[name]) for name in ("probability", "value") if answer.get(name) is not None}
+    found |= {
+        f"answer {name}": float(answer[name]) for name in ("probability", "value") if answer.get(name) is not None
+    }
     texts = [answer[name] for name in ("text", "answer") if isinstance(answer.get(name), str)]
     return found | ({"answer length": float(len(texts[0]))} if texts else {})
 

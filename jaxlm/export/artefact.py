@@ -97,7 +97,9 @@ class Artefact:
         sizes, counts = tuple(found["sizes"]), tuple(found["counts"])
         pieces = tuple(found.get("pieces", [found["piece"]]))
         programs = {
-            prefill_name(piece): self._deserialise(f"{prefill_name(piece) if 'pieces' in found else 'prefill'}.stablehlo")
+            prefill_name(piece): self._deserialise(
+                f"{prefill_name(piece) if 'pieces' in found else 'prefill'}.stablehlo"
+            )
             for piece in pieces  # there was one without a number before there were short ones
         }
         for name in (step_name(places, count) for places in sizes for count in counts):

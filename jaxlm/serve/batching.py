@@ -18,7 +18,6 @@ import jax
 from jaxlm.decode.generate import power_of_two
 from jaxlm.predict.predictor import Example, Predictor, row_shape, stack_rows
 
-
 QUICK = 3e-4  # seconds of a call; about what two changes of a thread cost
 
 

@@ -114,9 +114,11 @@ def test_a_real_encoder_gives_the_vectors_of_sentence_transformers_to_the_offici
     encoder.max_seq_length = 256
     expected = encoder.encode(texts, normalize_embeddings=True)
     written(folder, tmp_path / "minilm")
-    with service([tmp_path / "minilm"], batching=Batching(largest=4)) as client:
-        with openai.OpenAI(base_url=f"http://127.0.0.1:{client.port}/v1", api_key="none", max_retries=0) as asking:
-            coded = asking.embeddings.create(model="minilm", input=texts)  # the client asks for base64
-            plain = asking.embeddings.create(model="minilm", input=texts, encoding_format="float")
+    with (
+        service([tmp_path / "minilm"], batching=Batching(largest=4)) as client,
+        openai.OpenAI(base_url=f"http://127.0.0.1:{client.port}/v1", api_key="none", max_retries=0) as asking,
+    ):
+        coded = asking.embeddings.create(model="minilm", input=texts)  # the client asks for base64
+        plain = asking.embeddings.create(model="minilm", input=texts, encoding_format="float")
     for answer in (coded, plain):
         np.testing.assert_allclose([one.embedding for one in answer.data], expected, atol=1e-4)

@@ -1,4 +1,4 @@
-"""A service says whether its inputs and answers drift, and `jaxlm monitor` reads it from there and from what it kept."""
+"""A service says whether inputs and answers drift, and `jaxlm monitor` reads it there and from what was kept."""
 
 import contextlib
 import io
@@ -68,8 +68,7 @@ def test_a_reference_has_every_example_once_and_what_a_service_sees_of_it(artefa
     given = list(pictures(0, 298))
     prepared, answers = list(model.predictor.preprocess(given)), model(given, batch=6)
     rows = [
-        features_of(model.predictor.preprocess, one.rows, answer)
-        for one, answer in zip(prepared, answers, strict=True)
+        features_of(model.predictor.preprocess, one.rows, answer) for one, answer in zip(prepared, answers, strict=True)
     ]
     assert {name: one.of(row[name] for row in rows) for name, one in reference.items()} == reference
 

@@ -82,7 +82,9 @@ def labels(store, model):
 
 def test_what_was_acknowledged_is_there_after_the_server_was_killed(server, store):
     async def many(first):
-        rows = [row(n, label=str(n), input='"a\\u0000 \u00fc \U0001f600"', model="killed") for n in range(first, first + 40)]
+        rows = [
+            row(n, label=str(n), input='"a\\u0000 \u00fc \U0001f600"', model="killed") for n in range(first, first + 40)
+        ]
         await asyncio.gather(*(store.add(FEEDBACK, [one]) for one in rows))
 
     asyncio.run(many(0))

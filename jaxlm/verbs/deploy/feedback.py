@@ -69,7 +69,9 @@ def score(answer: dict[str, Any], label: str) -> float:
         try:
             return -abs(answer["value"] - float(label))
         except ValueError:
-            raise BadInput(f"the label {label[:60]!r} is no number, and the answers are: correct the feedback") from None
+            raise BadInput(
+                f"the label {label[:60]!r} is no number, and the answers are: correct the feedback"
+            ) from None
     for name in TEXTS:
         if isinstance(answer.get(name), str):
             return float(answer[name] == label)

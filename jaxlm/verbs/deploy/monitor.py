@@ -47,9 +47,8 @@ def monitor(words: argparse.Namespace) -> int:
 
 
 def _table(told: list[Drift]) -> str:
-    rows: list[list[Any]] = [
-        [one.feature, one.values, f"{one.psi:.3f}", "" if one.ks is None else f"{one.ks:.3f}", f"{one.p:.2g}"]
-        + [one.verdict]
-        for one in told
-    ]
+    rows: list[list[Any]] = []
+    for one in told:
+        ks = "" if one.ks is None else f"{one.ks:.3f}"
+        rows.append([one.feature, one.values, f"{one.psi:.3f}", ks, f"{one.p:.2g}", one.verdict])
     return tabulate(rows, ["feature", "values", "PSI", "KS", "p", "verdict"], disable_numparse=True)

@@ -32,9 +32,9 @@ def _export(verbs: Any) -> None:
         choices=("artefact", "embeddings", "hf", "onnx", "peft"),
         default="artefact",
         help="artefact (default): programs, weights and tokenizer, which jaxlm.load and predict open without the "
-        "experiment's code; embeddings: an artefact of its text encoder, or of that of a folder in Hugging Face's layout, "
-        "which answers with vectors; hf: as transformers loads it, in safetensors; onnx: what the model computes, with probes; "
-        "peft: the adapters alone, as PEFT loads them",
+        "experiment's code; embeddings: an artefact of its text encoder, or of that of a folder in Hugging Face's "
+        "layout, which answers with vectors; hf: as transformers loads it, in safetensors; onnx: what the model "
+        "computes, with probes; peft: the adapters alone, as PEFT loads them",
     )
     export.add_argument(
         "--probe",
@@ -110,7 +110,10 @@ def _feedback(verbs: Any) -> None:
     what = feedback.add_mutually_exclusive_group(required=True)
     what.add_argument("--to", metavar="DIR", help="a new folder for the data set")
     what.add_argument(
-        "--compare", nargs=2, metavar=("OLD", "NEW"), help="two models on the inputs that have a label, by a paired test"
+        "--compare",
+        nargs=2,
+        metavar=("OLD", "NEW"),
+        help="two models on the inputs that have a label, by a paired test",
     )
     feedback.add_argument(
         "--last", type=int, default=None, metavar="N", help="of --compare: newest labels alone (default: all)"
