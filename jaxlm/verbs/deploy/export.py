@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from jaxlm.drift.sketch import Sketch
-from jaxlm.errors import BadInput
+from jaxlm.errors import BadInput, one_line
 from jaxlm.export.card import ModelFacts, facts_of_run
 from jaxlm.hub import pretrained
 from jaxlm.hub.transfer import unrolled
@@ -80,8 +80,10 @@ def reference_of_run(home: RunDirectory, model: LoadedModel) -> dict[str, Sketch
     try:
         evaluations = Recorder.existing(home.path).experiment.evaluations
         return reference_of(model, next(iter(evaluations.values())).data) if evaluations else {}
-    except BadInput as error:
-        print(f"nothing to compare later inputs with is kept, as the data of the evaluation cannot be read: {error}")
+    except (
+        Exception
+    ) as error:  # data that are gone, or an experiment of a user's own: the model is written all the same
+        print(f"nothing to compare later inputs with is kept, as the evaluation cannot be read ({one_line(error)})")
         return {}
 
 

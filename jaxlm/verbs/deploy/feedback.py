@@ -22,6 +22,8 @@ def feedback(words: argparse.Namespace) -> int:
 
     if "://" not in words.db and not Path(words.db).expanduser().is_file():
         raise BadInput(f"there is no {words.db}: give the file of `jaxlm serve --feedback`")
+    if words.last is not None and not words.compare:
+        raise BadInput("--last is for --compare: leave it out")
     store = Store(words.db)
     try:
         if words.compare:

@@ -21,7 +21,11 @@ def monitor(words: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise BadInput(f"{error.name} is not installed: pip install 'jaxlm[serve]'") from None
 
+    if words.window < 1:
+        raise BadInput(f"--window is {words.window}: it must be at least 1")
     if words.source.startswith(("http://", "https://")):
+        if words.artefact is not None:
+            raise BadInput("a service compares with its own artefact: leave --artefact out")
         found = of_service(words.source, (os.environ.get(TOKENS) or "").split(",")[0].strip() or None)
         found = {name: told for name, told in found.items() if words.model in (None, name)}
     else:

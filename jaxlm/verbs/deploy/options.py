@@ -94,7 +94,7 @@ def _serve(verbs: Any) -> None:
         "--shadow", default=None, metavar="MODEL", help="ask this one the same, tell nobody, and count what agrees"
     )
     serve.add_argument("--canary", default=None, metavar="MODEL", help="have this one answer a --share of the requests")
-    serve.add_argument("--share", type=float, default=0.1, help="of the requests that --canary answers (default 0.1)")
+    serve.add_argument("--share", type=float, default=None, help="of the requests that --canary answers (default 0.1)")
     serve.add_argument("--keep-predictions", action="store_true", help="keep inputs and answers there, too")
     serve.add_argument("--keep-days", type=float, default=30.0, metavar="D", help="of predictions (default 30)")
     serve.add_argument("--requests", type=int, default=64, help="that may be under way (default 64)")
