@@ -1,4 +1,4 @@
-"""Rows that come at one moment are one batch, and a row that is alone waits for no other thread where that is quicker."""
+"""Rows of one moment are one batch, and a row that is alone waits for no other thread where that is quicker."""
 
 import asyncio
 import threading

@@ -80,9 +80,7 @@ def reference_of_run(home: RunDirectory, model: LoadedModel) -> dict[str, Sketch
     try:
         evaluations = Recorder.existing(home.path).experiment.evaluations
         return reference_of(model, next(iter(evaluations.values())).data) if evaluations else {}
-    except (
-        Exception
-    ) as error:  # data that are gone, or an experiment of a user's own: the model is written all the same
+    except Exception as error:  # such as data that are gone: the model is written all the same
         print(f"nothing to compare later inputs with is kept, as the evaluation cannot be read ({one_line(error)})")
         return {}
 
