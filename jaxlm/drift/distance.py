@@ -12,7 +12,7 @@ LEVEL = 0.01  # chance of any alarm of a report where nothing changed
 SMALL, LARGE = 0.1, 0.2  # of the PSI: below the first is the same, above the second has drifted
 FEWEST = 100  # values of which something is said
 EXPECTED = 5.0  # in a cell of a chi-squared test at least
-Verdict = Literal["few", "same", "moved", "drift"]
+DriftVerdict = Literal["few", "same", "moved", "drift"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Drift:
     psi: float
     ks: float | None
     p: float
-    verdict: Verdict
+    verdict: DriftVerdict
 
 
 def report(reference: Mapping[str, Sketch], window: Mapping[str, Sketch]) -> list[Drift]:
@@ -51,7 +51,7 @@ def compare_sketches(name: str, reference: Sketch, window: Sketch, level: float 
     """Compare the sketch of a window with that of a reference."""
     index = psi(reference, window)
     ks, p = (None, chi_squared(reference, window)) if reference.named else kolmogorov_smirnov(reference, window)
-    verdict: Verdict = "same"
+    verdict: DriftVerdict = "same"
     if window.total < FEWEST:
         verdict = "few"
     elif p < level and index >= SMALL:

@@ -101,7 +101,7 @@ def reference_of(model: LoadedModel, data: Data, count: int = COUNT) -> dict[str
         mask = np.asarray(batch.get("mask", np.ones(len(next(iter(inputs.values()))))))
         for place in np.flatnonzero(mask.reshape(len(mask), -1).any(1)):
             row = {name: x[place] for name, x in inputs.items()}
-            rows.append(features_of(predictor.preprocess, [row], _answered(predictor, outputs, place)))
+            rows.append(features_of(predictor.preprocess, [row], _answered(predictor, outputs, int(place))))
     return sketches_of(rows) if rows else {}
 
 

@@ -8,12 +8,12 @@ from typing import Any, TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from jaxlm.drift.distance import Drift, Verdict
+from jaxlm.drift.distance import Drift, DriftVerdict
 from jaxlm.serve.limits import App, Event, Receive, Scope, Send, request_id
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-ALARMS: dict[Verdict, int] = {"few": -1, "same": 0, "moved": 1, "drift": 2}
+ALARMS: dict[DriftVerdict, int] = {"few": -1, "same": 0, "moved": 1, "drift": 2}
 
 
 class Counters:

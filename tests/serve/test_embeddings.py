@@ -13,8 +13,8 @@ from jaxlm.data.tokenizers.specs import ByteTokenizer
 from jaxlm.errors import BadInput
 from jaxlm.models.bert import BERT
 from jaxlm.models.heads import sentence_vectors
-from jaxlm.predict.embeddings import text_embedder
 from jaxlm.predict.load import LoadedModel
+from jaxlm.predict.texts import text_embedder
 from jaxlm.serve.model import Batching
 from jaxlm.verbs.deploy.export import export
 from serve.served import service

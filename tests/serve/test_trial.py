@@ -12,11 +12,14 @@ import jaxlm
 from jaxlm.cli import parser
 from jaxlm.errors import BadInput
 from jaxlm.serve.feedback.store import Store
+from jaxlm.serve.model import Batching
 from jaxlm.serve.operate.trial import Trial, agree, is_chosen
-from jaxlm.verbs.deploy.feedback import feedback, score
+from jaxlm.verbs.deploy.feedback import feedback, score_answer
 from serve.served import service
 from serve.test_service import png
 from small_models import image_classifier, images, text_model, write_models
+
+ALONE = Batching(largest=1)  # one program to compile
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def test_a_shadow_is_asked_and_its_agreement_counted_and_nobody_gets_its_answers
     old, new = jaxlm.load(home / "old")(given), jaxlm.load(home / "new")(given)
     same = sum(one["label"] == other["label"] for one, other in zip(old, new, strict=True))
     assert 0 < same < 30
-    with service([home / "old"], trial=Trial(shadow=home / "new")) as client:
+    with service([home / "old"], batching=ALONE, trial=Trial(shadow=home / "new")) as client:
         found = [client.predict([png(one)]) for one in given]
         assert [one["answers"][0]["label"] for one in found] == [one["label"] for one in old]
         assert len({one["digest"] for one in found}) == 1
@@ -62,7 +65,7 @@ def test_a_canary_answers_the_requests_that_their_ids_choose(home):
     (given,) = images(1)
     answers = {name: jaxlm.load(home / name)([given])[0] for name in ("old", "new")}
     ids = [f"request-{number}" for number in range(40)]
-    with service([home / "old"], trial=Trial(canary=home / "new", share=0.3)) as client:
+    with service([home / "old"], batching=ALONE, trial=Trial(canary=home / "new", share=0.3)) as client:
         digests = {}
         for name in [*ids, *ids]:
             body = {"inputs": [png(given)]}
@@ -96,7 +99,7 @@ def test_what_cannot_stand_beside_a_model_is_refused(home):
         (["old"], Trial(canary=home / "texts"), "reads a prompt"),
         (["old"], Trial(canary=home / "new", share=1.0), "above 0 and below 1"),
     ]:
-        with pytest.raises(BadInput, match=told), service([home / one for one in paths], trial=trial):
+        with pytest.raises(BadInput, match=told), service([home / one for one in paths], batching=ALONE, trial=trial):
             pass
 
 
@@ -110,7 +113,7 @@ def test_labels_say_which_model_is_better_by_a_paired_test(home, tmp_path):
     given = images(60)
     labels = [one["label"] for one in jaxlm.load(home / "new")(given)]  # so the new one is always right
     store = Store(str(tmp_path / "kept.db"))
-    with service([home / "old"], store=store, keep=True) as client:
+    with service([home / "old"], batching=ALONE, store=store, keep=True) as client:
         wrong = 0
         for image, label in zip(given, labels, strict=True):
             found = client.predict([png(image)])
@@ -129,9 +132,9 @@ def test_labels_say_which_model_is_better_by_a_paired_test(home, tmp_path):
 
 
 def test_an_answer_is_scored_by_its_label():
-    assert score({"value": 2.5}, "2") == -0.5
-    assert (score({"label": "a"}, "a"), score({"text": "x"}, "y")) == (1.0, 0.0)
+    assert score_answer({"value": 2.5}, "2") == -0.5
+    assert (score_answer({"label": "a"}, "a"), score_answer({"text": "x"}, "y")) == (1.0, 0.0)
     with pytest.raises(BadInput, match="no number"):
-        score({"value": 2.5}, "many")
+        score_answer({"value": 2.5}, "many")
     with pytest.raises(BadInput, match="cannot be compared"):
-        score({"boxes": []}, "a")
+        score_answer({"boxes": []}, "a")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from jaxlm.errors import BadInput, join_reasons
-from jaxlm.predict.embeddings import GiveEmbedding
+from jaxlm.predict.texts import GiveEmbedding
 from jaxlm.serve.shelf import Shelf
 
 

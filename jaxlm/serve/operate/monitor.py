@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from jaxlm.drift.distance import Drift, Verdict, report
+from jaxlm.drift.distance import Drift, DriftVerdict, report
 from jaxlm.drift.features import features_of
 from jaxlm.errors import BadInput, one_line
 from jaxlm.export.artefact import from_wire, open_artefact
@@ -49,7 +49,7 @@ def _parsed(text: str) -> dict[str, list[Drift]]:
 
 
 def _drift(feature: str, found: Mapping[str, float]) -> Drift:
-    names: dict[int, Verdict] = {number: name for name, number in ALARMS.items()}
+    names: dict[int, DriftVerdict] = {number: name for name, number in ALARMS.items()}
     verdict = names[int(found["alarm"])]
     return Drift(feature, int(found["values"]), found["psi"], found.get("ks"), found["p"], verdict)
 

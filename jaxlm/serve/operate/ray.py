@@ -59,7 +59,10 @@ def on_ray_serve(
         store = None if feedback is None else Store(feedback)
         return make_app(folders, batching=batching, limits=limits, tokens=tokens, store=store, keep=keep)
 
-    resources = {"num_cpus": num_cpus, "num_gpus": num_gpus}
-    under_way = (limits or Limits()).requests
-    options = {"name": NAME, "num_replicas": replicas, "max_ongoing_requests": under_way + 1}
-    return serve.deployment(**options, ray_actor_options=resources)(serve.ingress(build)()).bind()
+    deployment: Any = serve.deployment(
+        name=NAME,
+        num_replicas=replicas,
+        max_ongoing_requests=(limits or Limits()).requests + 1,  # of more than its limit a replica says so itself
+        ray_actor_options={"num_cpus": num_cpus, "num_gpus": num_gpus},
+    )
+    return deployment(serve.ingress(build)()).bind()

@@ -65,7 +65,11 @@ def _write_embedder(folder: Path, words: argparse.Namespace) -> str:
     from jaxlm.verbs.deploy.embeddings import load_embedder
 
     keep_compiled_programs()
-    model, facts = load_embedder(words.run, words.step)
+    model, step = load_embedder(words.run, words.step)
+    if step is None:
+        facts = ModelFacts(Path(words.run).name, 0, "An encoder of texts.")
+    else:
+        facts = facts_of(RunDirectory.existing(words.run), step)
     write_artefact(folder, model, facts, [read_probe(text) for text in words.probe] or None)
     return "an artefact, which answers with the vectors of texts,"
 

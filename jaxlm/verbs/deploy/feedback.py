@@ -50,10 +50,8 @@ def _compare(words: argparse.Namespace, told: list[Any]) -> int:
     if not labelled:
         raise BadInput("no feedback has a label and its input: nothing to compare on")
     inputs = [from_wire(one.input) for one in labelled]
-    old, new = (
-        np.array([score(answer, one.label) for answer, one in zip(load_model(path)(inputs), labelled, strict=True)])
-        for path in words.compare
-    )
+    pairs = (zip(load_model(path)(inputs), labelled, strict=True) for path in words.compare)
+    old, new = (np.array([score_answer(answer, one.label) for answer, one in pair]) for pair in pairs)
     p = sign_flip(new - old)
     print(f"old {old.mean():.4f}, new {new.mean():.4f} on {len(labelled)} inputs, p {p:.4f} (paired)")
     better = new.mean() > old.mean() and p < LEVEL
@@ -61,7 +59,7 @@ def _compare(words: argparse.Namespace, told: list[Any]) -> int:
     return 0
 
 
-def score(answer: dict[str, Any], label: str) -> float:
+def score_answer(answer: dict[str, Any], label: str) -> float:
     """Return how good an answer is: minus the error of a number; 1 for the right class or text, and 0 otherwise.
 
     Raises:

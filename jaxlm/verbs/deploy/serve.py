@@ -44,7 +44,7 @@ def serve(words: argparse.Namespace) -> int:
         raise BadInput("--keep-predictions needs a place to keep them: give --feedback FILE")
     if words.share is not None and words.canary is None:
         raise BadInput("--share is that of a canary: give --canary MODEL, too")
-    beside = [_path(words.shadow), _path(words.canary)]
+    trial = Trial(_path(words.shadow), _path(words.canary), 0.1 if words.share is None else words.share)
     store = None if words.feedback is None else Store(words.feedback, words.keep_days)
     keep_compiled_programs()
     batching = Batching(words.batch, words.batch_invariant, words.wait_ms / 1000, words.queue, words.slots)
@@ -55,7 +55,7 @@ def serve(words: argparse.Namespace) -> int:
         tokens=tokens,
         store=store,
         keep=words.keep_predictions,
-        trial=Trial(*beside, 0.1 if words.share is None else words.share) if any(beside) else None,
+        trial=trial if trial.shadow or trial.canary else None,
     )
     try:
         serve_app(app, words.host, words.port)
