@@ -15,6 +15,8 @@ from jaxlm.serve.feedback.store import Store
 from jaxlm.serve.model import Batching
 from jaxlm.serve.operate.trial import Trial, agree, is_chosen
 from jaxlm.verbs.deploy.feedback import feedback, score_answer
+from jaxlm.verbs.deploy.monitor import monitor
+from jaxlm.verbs.deploy.serve import serve
 from serve.served import service
 from serve.test_service import png
 from small_models import image_classifier, images, text_model, write_models
@@ -101,6 +103,19 @@ def test_what_cannot_stand_beside_a_model_is_refused(home):
     ]:
         with pytest.raises(BadInput, match=told), service([home / one for one in paths], batching=ALONE, trial=trial):
             pass
+
+
+def test_options_that_would_be_ignored_are_refused(tmp_path):
+    db = tmp_path / "kept.db"
+    db.touch()
+    for words, verb, told in [
+        (["serve", "old", "--share", "0.2"], serve, "give --canary"),
+        (["feedback", db, "--to", tmp_path / "x", "--last", 3], feedback, "--last is for --compare"),
+        (["monitor", "http://127.0.0.1:9", "--artefact", "old"], monitor, "leave --artefact out"),
+        (["monitor", db, "--window", 0], monitor, "at least 1"),
+    ]:
+        with pytest.raises(BadInput, match=told):
+            verb(parser().parse_args(list(map(str, words))))
 
 
 def compared(*words):
