@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import itertools
+import json
 import os
 import re
 import shutil
@@ -21,7 +22,8 @@ import pytest
 import tiny_whisper
 from documents import DOCUMENTS, LINK, SPAN, Block, Command, blocks, check, commands, known_options
 from jaxlm import cli
-from jaxlm.serve.feedback.store import FEEDBACK, Store
+from jaxlm.export.artefact import to_wire
+from jaxlm.serve.feedback.store import FEEDBACK, PREDICTIONS, Store
 from jaxlm.train.config import load_config, override
 from shrunk_tables import houses
 from test_configs import NEEDS_TFDS, words_of
@@ -122,8 +124,11 @@ RULES = {  # by a regular expression for the whole command; the first that match
     r"jaxlm export RUN --to peft NEW": run("", {"RUN": "lora", "NEW": "new"}, slow=True),
     r"jaxlm (export|compress) RUN NEW.*": run("", {"RUN": "digits", "NEW": "new"}),
     r"jaxlm predict ARTEFACT .*": run("", {"ARTEFACT": "artefact", "FILE...": "image"}),
-    r"jaxlm serve ARTEFACT .*": run("--port 0", {"ARTEFACT": "artefact", "FEEDBACK.db": "told"}),
-    r"jaxlm feedback FEEDBACK.db .*": run("", {"FEEDBACK.db": "told", "NEW": "new"}),
+    r"jaxlm serve ARTEFACT .*": run("--port 0", {"ARTEFACT": "artefact", "NEXT": "artefact", "FEEDBACK.db": "told"}),
+    r"jaxlm feedback FEEDBACK.db .*": run(
+        "", {"FEEDBACK.db": "told", "NEW": "new", "ARTEFACT": "artefact", "NEXT": "artefact"}
+    ),
+    r"jaxlm monitor FEEDBACK.db .*": run("", {"FEEDBACK.db": "told", "ARTEFACT": "artefact"}),
     r"jaxlm lm-eval .*": read(),  # a download: tests/test_harness.py has tasks of its own
 }
 MENTIONED = read()  # a command in a sentence or a table, such as that of a result
@@ -237,8 +242,10 @@ class Places:
 
     def told(self, path: Path, config: str) -> None:
         store = Store(str(path))
-        row = {"request": "r", "place": 0, "time": 0.0, "model": "m", "digest": "d", "kind": "text"}
-        asyncio.run(store.add(FEEDBACK, [row | {"input": '"good"', "label": "1", "correction": None, "rating": None}]))
+        row = {"request": "r", "place": 0, "time": 0.0, "model": "m", "digest": "d", "kind": "image"}
+        row["input"] = json.dumps(to_wire(Path(self.path("image", "")).read_bytes()))
+        asyncio.run(store.add(FEEDBACK, [row | {"label": "1", "correction": None, "rating": None}]))
+        asyncio.run(store.add(PREDICTIONS, [row | {"answer": '{"label": "1", "probability": 0.5}'}]))
         store.close()
 
     def ablation(self, path: Path, config: str) -> None:

@@ -37,12 +37,13 @@ MAY_IMPORT = {
 }
 MAY_IMPORT["predict"] = MAY_IMPORT["train"] | {"train"}
 MAY_IMPORT["federated"] = MAY_IMPORT["predict"]
-MAY_IMPORT["export"] = MAY_IMPORT["predict"] | {"predict"}
+MAY_IMPORT["drift"] = MAY_IMPORT["predict"] | {"predict"}
+MAY_IMPORT["export"] = MAY_IMPORT["drift"] | {"drift"}
 MAY_IMPORT[""] = {"export"}  # jaxlm.load
 MAY_IMPORT["ablate"] = MAY_IMPORT["report"] = MAY_IMPORT["predict"] | {"predict", "models", "nn"}
 MAY_IMPORT["serve"] = MAY_IMPORT["export"] | {"export"}
 MAY_IMPORT["compress"] = MAY_IMPORT["serve"] | {"nn"}
-MAY_IMPORT["verbs"] = MAY_IMPORT["ablate"] | {"ablate", "report", "export", "compress", "serve"}
+MAY_IMPORT["verbs"] = MAY_IMPORT["ablate"] | {"ablate", "report", "drift", "export", "compress", "serve"}
 MAY_IMPORT["cli"] = MAY_IMPORT["verbs"] | {"verbs"}
 MAY_IMPORT["__main__"] = {"cli"}
 
@@ -76,10 +77,10 @@ HOMES = {
     "pandas": {"data"},
     "pyarrow": set(),
     "sklearn": {"data", "metrics", "verbs"},
-    "scipy": {"verbs", "ablate", "metrics", "privacy"},
+    "scipy": {"verbs", "ablate", "metrics", "privacy", "drift"},
     "dp_accounting": {"privacy"},
     "statsmodels": {"ablate"},
-    "ray": {"ablate"},
+    "ray": {"ablate", "serve"},
     "optuna": {"ablate"},
     "lm_eval": {"decode", "verbs"},
     "matplotlib": {"ablate", "predict"},

@@ -56,6 +56,11 @@ class RestoredSlots:
         return self.inner.piece
 
     @property
+    def pieces(self) -> tuple[int, ...]:
+        """Numbers of tokens that may be read at a time."""
+        return self.inner.pieces
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """Return the places that a step may be limited to."""
         return self.inner.sizes

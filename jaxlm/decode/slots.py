@@ -18,6 +18,7 @@ from jaxlm.decode.generate import Decoder
 from jaxlm.decode.sampling import sample_tokens
 
 PIECE = 64  # tokens of a prompt that are read at a time
+SHORT = 8  # of a prompt that is short, or of the end of one
 SEVERAL = 8  # tokens that a step may add where nobody waits
 
 
@@ -47,6 +48,10 @@ class SlotDecoder(Protocol):
     @property
     def piece(self) -> int:
         """The tokens of a piece, C."""
+
+    @property
+    def pieces(self) -> tuple[int, ...]:
+        """Numbers of tokens that may be read at a time, ascending; the last one is `piece`."""
 
     @property
     def init(self) -> Callable[[Any, int], Any]:
@@ -89,6 +94,11 @@ class ModelSlots:
         return min(self.most, self.context)
 
     @property
+    def pieces(self) -> tuple[int, ...]:
+        """Return the numbers of tokens that may be read at a time."""
+        return (SHORT, self.piece) if self.piece > SHORT else (self.piece,)
+
+    @property
     def context(self) -> int:
         """Return the longest sequence of the model."""
         return self.model.context
@@ -112,7 +122,7 @@ class ModelSlots:
             variables: of the model.
             slots: the caches.
             slot: int32, which one.
-            tokens_C: int32, the tokens, and padding after them.
+            tokens_C: int32, the tokens, and padding after them; C is one of `pieces`.
             count: int32, how many are tokens, at least 1.
             fresh: bool, whether the slot is emptied before.
             draw: for the token after the piece.

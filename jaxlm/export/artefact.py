@@ -17,8 +17,9 @@ import jax
 import numpy as np
 from jax import export
 
+from jaxlm.drift.sketch import Sketch, from_data
 from jaxlm.errors import BadInput, one_line
-from jaxlm.export.programs import ExportedSlots, Program, apply_of, step_name
+from jaxlm.export.programs import ExportedSlots, Program, apply_of, prefill_name, step_name
 from jaxlm.hub.pretrained import tree_from_leaves
 from jaxlm.hub.tensors import FILE as WEIGHTS
 from jaxlm.hub.tensors import Tensors
@@ -27,7 +28,7 @@ from jaxlm.predict.predictor import Predictor
 from jaxlm.runs.seal import digest_file
 from jaxlm.runs.serialise import class_names, digested_text, from_json, read_digested
 
-MANIFEST, PROBES, CARD = "artefact.json", "probes.json", "README.md"
+MANIFEST, PROBES, CARD, DRIFT = "artefact.json", "probes.json", "README.md", "drift.json"
 FORMAT = 1
 FIELDS = {
     "format": int,
@@ -94,9 +95,16 @@ class Artefact:
         if found is None:
             return None
         sizes, counts = tuple(found["sizes"]), tuple(found["counts"])
-        names = ["prefill", *(step_name(places, count) for places in sizes for count in counts)]
-        programs = {name: self._deserialise(f"{name}.stablehlo") for name in names}
-        return ExportedSlots(found["context"], found["piece"], sizes, counts, programs)
+        pieces = tuple(found.get("pieces", [found["piece"]]))
+        programs = {
+            prefill_name(piece): self._deserialise(
+                f"{prefill_name(piece) if 'pieces' in found else 'prefill'}.stablehlo"
+            )
+            for piece in pieces  # there was one without a number before there were short ones
+        }
+        for name in (step_name(places, count) for places in sizes for count in counts):
+            programs[name] = self._deserialise(f"{name}.stablehlo")
+        return ExportedSlots(found["context"], pieces, sizes, counts, programs)
 
     def _deserialise(self, file: str) -> export.Exported:
         if file not in self.manifest["files"]:
@@ -119,6 +127,11 @@ class Artefact:
         """Return the inputs that are kept with their answers."""
         found = json.loads((self.path / PROBES).read_text("utf-8"))
         return [(from_wire(one["input"]), one["answer"]) for one in found]
+
+    def reference(self) -> dict[str, Sketch]:
+        """Return the sketches of inputs and answers that are kept with it, by feature; {}: none."""
+        place = self.path / DRIFT
+        return from_data(json.loads(place.read_text("utf-8")), str(place)) if place.is_file() else {}
 
 
 def is_artefact(path: str | Path) -> bool:

@@ -135,33 +135,44 @@ class ExportedSlots:
 
     Attributes:
         context: the longest sequence.
-        piece: tokens of a prompt that are read at a time.
+        pieces: numbers of tokens of a prompt that may be read at a time.
         sizes: places that a step may be limited to.
         counts: tokens that a step may add.
-        programs: "prefill", and `step_name` of each size and count.
+        programs: `prefill_name` of each piece, and `step_name` of each size and count.
     """
 
     context: int
-    piece: int
+    pieces: tuple[int, ...]
     sizes: tuple[int, ...]
     counts: tuple[int, ...]
     programs: Mapping[str, export.Exported]
 
+    @property
+    def piece(self) -> int:
+        """Return the largest of the pieces."""
+        return self.pieces[-1]
+
     def init(self, variables: Any, count: int) -> Any:
         """Return the empty caches of a number of slots."""
         del variables
-        program = self.programs["prefill"]
+        program = self.programs[prefill_name(self.piece)]
         (_, slots, *_), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
         return tuple(jax.numpy.zeros((count, *leaf.shape[1:]), leaf.dtype) for leaf in slots)
 
     def prefill(self, variables: Any, slots: Any, *rest: Any) -> tuple[Any, jax.Array]:
         """Read a piece of a prompt into a slot, see `ModelSlots.prefill`."""
-        return self.programs["prefill"].call(variables, slots, *rest[:-1], tuple(rest[-1]))
+        program = self.programs[prefill_name(len(rest[1]))]
+        return program.call(variables, slots, *rest[:-1], tuple(rest[-1]))
 
     def step(self, variables: Any, slots: Any, *rest: Any, places: int, count: int) -> tuple[Any, jax.Array]:
         """Add tokens to every slot that is in use, see `ModelSlots.step`."""
         program = self.programs[step_name(places, count)]
         return program.call(variables, slots, *rest[:-1], tuple(rest[-1]))
+
+
+def prefill_name(piece: int) -> str:
+    """Return the name of the program that reads a piece of so many tokens."""
+    return f"prefill-{piece}"
 
 
 def step_name(places: int, count: int) -> str:
@@ -188,12 +199,14 @@ def export_slots(decoder: SlotDecoder, variables: Any) -> dict[str, bytes]:
         return tuple(jax.ShapeDtypeStruct(shape, dtype) for dtype in dtypes)
 
     whole, truth, many = jax.ShapeDtypeStruct((), np.int32), jax.ShapeDtypeStruct((), np.bool_), (count,)
-    piece = jax.ShapeDtypeStruct((decoder.piece,), np.int32)
     tokens, used = jax.ShapeDtypeStruct(many, np.int32), jax.ShapeDtypeStruct(many, np.bool_)
-    prefill = export.export(flat(decoder.prefill), platforms=PLATFORMS)(
-        spec, tuple(leaves), whole, piece, whole, truth, draw()
-    )
-    found = {"prefill": bytes(prefill.serialize())}
+    found = {}
+    for piece in decoder.pieces:
+        given = jax.ShapeDtypeStruct((piece,), np.int32)
+        lowered = export.export(flat(decoder.prefill), platforms=PLATFORMS)(
+            spec, tuple(leaves), whole, given, whole, truth, draw()
+        )
+        found[prefill_name(piece)] = bytes(lowered.serialize())
     for places in decoder.sizes:
         for several in decoder.counts:
             step = flat(partial(decoder.step, places=places, count=several))

@@ -10,9 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxlm.drift.sketch import Sketch
 from jaxlm.errors import BadInput
 from jaxlm.export.artefact import (
     CARD,
+    DRIFT,
     FORMAT,
     HOMES,
     MANIFEST,
@@ -34,7 +36,12 @@ from jaxlm.runs.serialise import class_names, to_json, write_digested
 
 
 def write_artefact(
-    folder: Path, model: LoadedModel, facts: ModelFacts, inputs: Sequence[Any] | None = None, say: Say = print
+    folder: Path,
+    model: LoadedModel,
+    facts: ModelFacts,
+    inputs: Sequence[Any] | None = None,
+    say: Say = print,
+    reference: Mapping[str, Sketch] | None = None,
 ) -> None:
     """Write a model as an artefact into an empty folder, open it again, and compare answers.
 
@@ -47,6 +54,7 @@ def write_artefact(
         facts: for the model card.
         inputs: raw inputs to keep as probes; None: some that are made up.
         say: called with what a user should know.
+        reference: sketches of inputs and answers, with which a service compares its own; None or {}: none.
 
     Raises:
         BadInput: a host half that is no plain data, a model that cannot be lowered, an input that cannot be read, or an
@@ -58,13 +66,16 @@ def write_artefact(
     answers = model(probes)
     programs, decoder = _write_programs(folder, model, say), None
     if predictor.decoder is not None:
-        decoder = {name: getattr(predictor.decoder, name) for name in ("context", "piece", "sizes", "counts")}
+        decoder = {name: getattr(predictor.decoder, name) for name in ("context", "piece", "pieces", "sizes", "counts")}
         for name, code in export_slots(predictor.decoder, model.variables).items():
             (folder / f"{name}.stablehlo").write_bytes(code)
     leaves = {name: np.asarray(leaf) for name, leaf in leaves_by_path(model.variables).items()}
     save_file(folder / WEIGHTS, leaves)
     kept = [{"input": to_wire(one), "answer": answer} for one, answer in zip(probes, answers, strict=True)]
     (folder / PROBES).write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+    if reference:
+        sketches = {name: one.to_data() for name, one in reference.items()}
+        (folder / DRIFT).write_text(json.dumps(sketches, indent=1) + "\n", "utf-8")
     files = {file.name: digest_file(file) for file in sorted(folder.iterdir())}
     (folder / CARD).write_text(card(facts, programs, files), "utf-8")
     largest = predictor.examples[-1]

@@ -1,9 +1,10 @@
-"""Answer with the class of a text, or of a pair of texts."""
+"""Answer with the class of a text, or of a pair of texts, or with the vector of a text, for search and clustering."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxlm.data.labelled_text.sentences import to_windows
@@ -11,9 +12,12 @@ from jaxlm.data.text.clean import Clean
 from jaxlm.data.tokenizers.specs import AnyTokenizer, load_tokenizer
 from jaxlm.errors import BadInput
 from jaxlm.predict.classes import ClassProbabilities, read_class_names
-from jaxlm.predict.predictor import Example, Predictor, Prepared, in_evaluation, zeros
+from jaxlm.predict.predictor import Answer, Example, Predictor, Prepared, in_evaluation, zeros
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import LossFn
+
+LONGEST = 256  # tokens of a text whose vector is asked for; what is longer is cut
+ROWS = 32  # of a full batch of these
 
 
 @dataclass(frozen=True)
@@ -89,3 +93,39 @@ def text_classifier(logits: LossFn, data: Any, run: RunDirectory) -> Predictor:
     names = ("tokens", "segments", "types") if typed else ("tokens", "segments")
     examples = tuple(zeros({name: np.zeros(width, np.int32) for name in names}, batch) for width in data.widths)
     return Predictor(preprocess, in_evaluation(logits), ClassProbabilities(read_class_names(run)), examples)
+
+
+@dataclass(frozen=True)
+class GiveEmbedding:
+    """Answer with {"embedding": the vector, "tokens": how many were read}."""
+
+    def __call__(self, outputs: Sequence[Example], context: Any = None) -> Answer:
+        """Return the answer for the outputs of a row: "embedding" float32 [D] and "tokens" int32 []."""
+        del context
+        return {"embedding": outputs[0]["embedding"].astype(float).tolist(), "tokens": int(outputs[0]["tokens"])}
+
+
+def text_embedder(
+    embed: Callable[[Any, jax.Array, jax.Array], jax.Array],
+    tokenizer: AnyTokenizer,
+    context: int,
+    batch: int = ROWS,
+) -> Predictor:
+    """Compose the predictor of a text encoder.
+
+    Args:
+        embed: (variables, tokens [B, T], segments [B, T]) -> [B, D], such as `models.heads.sentence_vectors`.
+        tokenizer: of the encoder.
+        context: tokens that the encoder reads at most; a text has no more than `LONGEST` of them.
+        batch: rows of a full batch.
+    """
+
+    def apply(variables: Any, rows: Any) -> dict[str, jax.Array]:
+        found = embed(variables, rows["tokens"], rows["segments"])
+        return {"embedding": found.astype(np.float32), "tokens": rows["segments"].sum(1)}
+
+    longest = min(context, LONGEST)
+    widths = (*(width for width in (16, 32, 64, 128) if width < longest), longest)
+    names = ("tokens", "segments")
+    examples = tuple(zeros({name: np.zeros(width, np.int32) for name in names}, batch) for width in widths)
+    return Predictor(TokenizeTexts(tokenizer, widths), apply, GiveEmbedding(), examples)

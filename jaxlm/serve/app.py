@@ -33,7 +33,9 @@ from jaxlm.serve.messages import (
     ReloadRequest,
 )
 from jaxlm.serve.model import Batching, Served, name_of, open_model
+from jaxlm.serve.openai.embeddings import embedding_routes
 from jaxlm.serve.openai.routes import openai_routes
+from jaxlm.serve.operate.trial import Shadow, Trial, open_trial
 from jaxlm.serve.shelf import NoModel, Shelf
 
 PAGE_HEADERS = {
@@ -76,6 +78,7 @@ def make_app(
     tokens: Sequence[str] = (),
     store: Store | None = None,
     keep: bool = False,
+    trial: Trial | None = None,
     log: TextIO | None = sys.stderr,
 ) -> Any:
     """Open models and return the ASGI application that serves them.
@@ -87,27 +90,36 @@ def make_app(
         tokens: one of which every request but GET /livez must have; none: all may ask.
         store: where feedback is kept; None: nowhere.
         keep: whether inputs and answers are kept there, too.
+        trial: another model, which is asked beside the one model of the service.
         log: where a line about each request goes; None: nowhere.
 
     Raises:
         BadInput: a model cannot be opened, or two have one name.
     """
     limits, counters = limits or Limits(), Counters()
-    shelf = Shelf(lambda path: open_model(path, batching or Batching(), counters.batch(name_of(path))))
+
+    def opened(path: Path) -> Served:
+        return open_model(path, batching or Batching(), counters.batch(name_of(path)))
+
+    shelf = Shelf(opened)
     for path in paths:
         shelf.add(path)
     for served in shelf.models():
         counters.model.labels(served.name, served.digest).set(1)
-    app = _routes(shelf, limits, counters, store, Keeper(store if keep else None))
+    shadow = None if trial is None else open_trial(trial, shelf, opened, counters, limits.seconds)
+    app = _routes(shelf, limits, counters, store, Keeper(store if keep else None), shadow)
     limited = LimitRequests(LimitBody(app, limits.body), limits.requests)
     return Observe(RequireToken(limited, tokens), counters, log)
 
 
-def _routes(shelf: Shelf, limits: Limits, counters: Counters, store: Store | None, keeper: Keeper) -> FastAPI:
+def _routes(
+    shelf: Shelf, limits: Limits, counters: Counters, store: Store | None, keeper: Keeper, shadow: Shadow | None
+) -> FastAPI:
     app = FastAPI(title="jaxlm", version="1", responses=ERRORS, description="Models of jaxlm over HTTP.")
     _service_routes(app, shelf, counters)
-    _model_routes(app, shelf, limits, keeper)
+    _model_routes(app, shelf, limits, counters, keeper, shadow)
     app.include_router(openai_routes(shelf, limits.seconds))
+    app.include_router(embedding_routes(shelf, limits.seconds))
     app.include_router(feedback_routes(shelf, store))
     _pages(app)
     _errors(app)
@@ -136,6 +148,8 @@ def _service_routes(app: FastAPI, shelf: Shelf, counters: Counters) -> None:
                 waiting += served.engine.waiting
                 counters.slots.labels(served.name).set(served.engine.used)
             counters.waiting.labels(served.name).set(waiting)
+            if served.watch is not None:
+                counters.drift(served.name, await asyncio.to_thread(served.watch.report))
         return Response(counters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.post("/admin/reload", tags=["service"])
@@ -149,7 +163,9 @@ def _service_routes(app: FastAPI, shelf: Shelf, counters: Counters) -> None:
         return await _swap(shelf, counters, asked, shelf.rollback)
 
 
-def _model_routes(app: FastAPI, shelf: Shelf, limits: Limits, keeper: Keeper) -> None:
+def _model_routes(
+    app: FastAPI, shelf: Shelf, limits: Limits, counters: Counters, keeper: Keeper, shadow: Shadow | None
+) -> None:
     """Add the routes that list models and ask them."""
 
     @app.get("/v1/models", tags=["models"])
@@ -165,10 +181,13 @@ def _model_routes(app: FastAPI, shelf: Shelf, limits: Limits, keeper: Keeper) ->
     @app.post("/v1/predict", tags=["models"])
     async def predict(asked: PredictRequest, request: Request) -> PredictAnswer:
         """Answer raw inputs of any task."""
-        with shelf.using(asked.model) as served:
+        with shelf.using(asked.model, request.state.id) as served:
             request.state.log = {"model": served.name, "inputs": len(asked.inputs)}
             async with asyncio.timeout(limits.seconds):
                 found = await served.answer(asked.inputs, asked.options)
+            counters.answers.labels(served.name, served.digest).inc(len(found))
+            if shadow is not None:
+                shadow.ask(asked.inputs, asked.options, found)
             if not asked.skip_broken and (told := _broken(found)):
                 raise BadInput(told)
             answers = [{"error": str(one)} if isinstance(one, BadInput) else without_nan(one) for one in found]

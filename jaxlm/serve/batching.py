@@ -1,8 +1,8 @@
 """Dynamic batching: rows of many requests computed together, in a few compiled shapes.
 
-A thread owns the device. It takes what is waiting of one shape, at most a full batch, fills it up with rows of zeros to
+A thread computes. It takes what is waiting of one shape, at most a full batch, fills it up with rows of zeros to
 the next size that has a program, and computes. While it does, the next batch gathers; so nobody waits when the device
-is free, unless `wait` says so.
+is free, unless `wait` says so. A call that takes less time than to hand a row over is made by the row's own thread.
 """
 
 import asyncio
@@ -17,6 +17,8 @@ import jax
 
 from jaxlm.decode.generate import power_of_two
 from jaxlm.predict.predictor import Example, Predictor, row_shape, stack_rows
+
+QUICK = 3e-4  # seconds of a call; about what two changes of a thread cost
 
 
 class Busy(Exception):
@@ -73,6 +75,7 @@ class Batcher:
         self._queues: dict[Any, deque[_Waiting]] = {}
         self._changed = threading.Condition()
         self._waiting, self._open, self._pace = 0, True, 0.01  # seconds a row, of the last batches
+        self._quick = False  # whether one row is computed by its caller, as that takes less than to hand it over
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
 
     def start(self, examples: Sequence[dict[str, Any]]) -> None:
@@ -81,7 +84,18 @@ class Batcher:
             row = {name: x[0] for name, x in example.items()}
             for size in self.sizes:
                 jax.block_until_ready(self._program(self._variables, stack_rows([row], size)))
+        if self._wait == 0:
+            rows = [{name: x[0] for name, x in example.items()} for example in examples]
+            self._quick = max(self._seconds(row) for row in rows) < QUICK
         self._thread.start()
+
+    def _seconds(self, row: Example) -> float:
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            jax.device_get(self._program(self._variables, stack_rows([row], self.sizes[0])))
+            times.append(time.perf_counter() - began)
+        return min(times)
 
     def close(self) -> None:
         """Compute what is waiting and end."""
@@ -111,13 +125,25 @@ class Batcher:
             for one in found:
                 self._queues.setdefault(row_shape(one.row), deque()).append(one)
             self._waiting += len(rows)
-            self._changed.notify()
+            if self._quick:
+                loop.call_soon(self._flush)  # after all requests that are read at this moment
+            else:
+                self._changed.notify()
         return [one.done for one in found]
+
+    def _flush(self) -> None:
+        """Compute a row that is alone here, or have the thread compute those that are there."""
+        with self._changed:
+            alone = self._pop(1) if self._waiting == 1 else []
+            if self._waiting:
+                self._changed.notify()
+        if alone:
+            self._compute(alone, settle_now)
 
     def _run(self) -> None:
         while group := self._take():
             began = time.monotonic()
-            self._compute(group)
+            self._compute(group, settle_future)
             self._pace = 0.9 * self._pace + 0.1 * (time.monotonic() - began) / len(group)
 
     def _take(self) -> list[_Waiting]:
@@ -128,16 +154,24 @@ class Batcher:
                     if not self._open:
                         return []
                     self._changed.wait()
-                queue = min((queue for queue in self._queues.values() if queue), key=lambda queue: queue[0].since)
+                queue = self._oldest()
                 left = queue[0].since + self._wait - time.monotonic()
                 if len(queue) >= self.sizes[-1] or left <= 0 or not self._open:
                     break
                 self._changed.wait(left)
-            count = min(len(queue), self.sizes[-1])
-            self._waiting -= count
-            return [queue.popleft() for _ in range(count)]
+            return self._pop(min(len(queue), self.sizes[-1]))
 
-    def _compute(self, group: list[_Waiting]) -> None:
+    def _oldest(self) -> deque[_Waiting]:
+        """Return the rows of the shape of which one has waited longest."""
+        return min((queue for queue in self._queues.values() if queue), key=lambda queue: queue[0].since)
+
+    def _pop(self, count: int) -> list[_Waiting]:
+        """Take rows of one shape, those of the row that has waited longest."""
+        queue = self._oldest()
+        self._waiting -= count
+        return [queue.popleft() for _ in range(count)]
+
+    def _compute(self, group: list[_Waiting], settle: Callable[..., None]) -> None:
         live = [one for one in group if not one.done.cancelled()]
         if not live:
             return
@@ -147,18 +181,19 @@ class Batcher:
             outputs = jax.device_get(self._program(self._variables, stack_rows([one.row for one in live], size)))
         except Exception as error:
             for one in live:
-                settle_future(one.done, error=error)
+                settle(one.done, error=error)
             return
         for number, one in enumerate(live):
-            settle_future(one.done, {name: x[number] for name, x in outputs.items()})
+            settle(one.done, {name: x[number] for name, x in outputs.items()})
 
 
 def settle_future(future: asyncio.Future, result: Any = None, error: Exception | None = None) -> None:
     """Give a future its result in its own loop; one that was given up, or whose loop has ended, is passed over."""
-
-    def settle() -> None:
-        if not future.done():
-            future.set_result(result) if error is None else future.set_exception(error)
-
     with contextlib.suppress(RuntimeError):  # the loop is closed
-        future.get_loop().call_soon_threadsafe(settle)
+        future.get_loop().call_soon_threadsafe(settle_now, future, result, error)
+
+
+def settle_now(future: asyncio.Future, result: Any = None, error: Exception | None = None) -> None:
+    """Give a future its result, in the thread of its loop; one that was given up is passed over."""
+    if not future.done():
+        future.set_result(result) if error is None else future.set_exception(error)

@@ -3,15 +3,17 @@
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from jaxlm.drift.distance import Drift, DriftVerdict
 from jaxlm.serve.limits import App, Event, Receive, Scope, Send, request_id
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+ALARMS: dict[DriftVerdict, int] = {"few": -1, "same": 0, "moved": 1, "drift": 2}
 
 
 class Counters:
@@ -26,6 +28,21 @@ class Counters:
         self.waiting = Gauge("jaxlm_waiting_rows", "Rows that wait", ["model"], registry=own)
         self.slots = Gauge("jaxlm_slots_used", "Texts that are being written", ["model"], registry=own)
         self.model = Gauge("jaxlm_model", "1 for a model that is served", ["model", "digest"], registry=own)
+        self.answers = Counter("jaxlm_answers", "Answers of a model", ["model", "digest"], registry=own)
+        shadow = ["model", "digest", "outcome"]
+        self.shadowed = Counter("jaxlm_shadow_inputs", "Inputs that a shadow was asked", shadow, registry=own)
+        self.shadow_seconds = Histogram(
+            "jaxlm_shadow_seconds", "Time of a shadow", ["model"], buckets=SECONDS, registry=own
+        )
+        told = {
+            "values": "Values of a feature in the window",
+            "psi": "Population stability index of a feature since the export",
+            "ks": "Kolmogorov-Smirnov statistic of a feature since the export",
+            "p": "p-value of a feature, of the same distribution as at the export",
+            "alarm": "-1 too few values, 0 the same, 1 moved, 2 drift",
+        }
+        labels = ["model", "feature"]
+        self._drift = {name: Gauge(f"jaxlm_drift_{name}", text, labels, registry=own) for name, text in told.items()}
 
     def batch(self, model: str) -> Callable[[int, int], None]:
         """Return what a batcher calls with the rows of a batch and its size."""
@@ -35,6 +52,14 @@ class Counters:
             self.padding.labels(model).inc(size - rows)
 
         return seen
+
+    def drift(self, model: str, found: Sequence[Drift]) -> None:
+        """Set what is known of the drift of a model."""
+        for one in found:
+            values = {"values": one.values, "psi": one.psi, "ks": one.ks, "p": one.p, "alarm": ALARMS[one.verdict]}
+            for name, value in values.items():
+                if value is not None:
+                    self._drift[name].labels(model, one.feature).set(value)
 
     def text(self) -> bytes:
         """Return the metrics in Prometheus' text format."""

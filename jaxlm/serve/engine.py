@@ -17,6 +17,7 @@ from jaxlm.errors import BadInput
 from jaxlm.serve.batching import Busy
 
 END = None  # what a stream gives after its last token
+FEW = 4  # short pieces that take less time than a long one
 SMOOTH = 0.02  # seconds that a step of several tokens may take, so that a stream looks like one
 
 
@@ -93,7 +94,8 @@ class Engine:
     def start(self) -> None:
         """Make the caches, compile both programs, and begin to work."""
         self._caches = jax.jit(self.decoder.init, static_argnums=1)(self._variables, self.slots)
-        self._read(0, np.zeros(1, np.int32), True, TextRequest([0], 1), 0)
+        for piece in self.decoder.pieces:
+            self._read(0, np.zeros(1, np.int32), piece, True, TextRequest([0], 1))
         nobody = _Request(TextRequest([0], 1), None, None, 0.0)  # type: ignore[arg-type]
         for places in self._sizes:
             for count in self._counts:
@@ -176,12 +178,18 @@ class Engine:
             return True
 
     def _round(self) -> None:
-        """Read one piece of the prompt that waits longest, and add a token to every text whose prompt is read."""
+        """Read pieces of prompts, those that wait longest first, and add a token to every text whose prompt is read.
+
+        Pieces are read for no longer than a stream may stop, and at least one.
+        """
+        began = time.monotonic()
         for request in self._requests():
             if request.gone:
                 self._leave(request)
-        if unread := [one for one in self._requests() if one.read < len(one.asked.tokens)]:
+        while unread := [one for one in self._requests() if one.read < len(one.asked.tokens)]:
             self._read_piece(min(unread, key=lambda one: one.since))
+            if time.monotonic() - began > SMOOTH:
+                break
         if writing := [one for one in self._requests() if one.new]:
             found = self._advance(writing, *self._shape(writing, bool(unread) or bool(self._waiting)))
             self._give([(one, self._taken(one, found[:, one.slot or 0].tolist())) for one in writing])
@@ -204,15 +212,17 @@ class Engine:
 
     def _read_piece(self, request: _Request) -> None:
         asked, start = request.asked, request.read
-        piece = np.asarray(asked.tokens[start : start + self.decoder.piece], np.int32)
-        token = self._read(request.slot, piece, start == 0, asked, 0)
+        shortest, left = self.decoder.pieces[0], len(asked.tokens) - start
+        size = shortest if left <= FEW * shortest else self.decoder.piece
+        piece = np.asarray(asked.tokens[start : start + size], np.int32)
+        token = self._read(request.slot, piece, size, start == 0, asked)
         request.read += len(piece)
         if request.read == len(asked.tokens):
             self._give([(request, self._taken(request, [int(token)]))])
 
-    def _read(self, slot: int | None, piece: np.ndarray, fresh: bool, asked: TextRequest, step: int) -> Any:
-        padded = np.pad(piece, (0, self.decoder.piece - len(piece)))
-        draw = Draw(np.uint32(asked.seed), np.int32(step), np.float32(asked.temperature), np.float32(asked.top_p))
+    def _read(self, slot: int | None, piece: np.ndarray, size: int, fresh: bool, asked: TextRequest) -> Any:
+        padded = np.pad(piece, (0, size - len(piece)))
+        draw = Draw(np.uint32(asked.seed), np.int32(0), np.float32(asked.temperature), np.float32(asked.top_p))
         sizes = np.int32(len(piece)), np.bool_(fresh)
         self._caches, token = self._prefill(self._variables, self._caches, np.int32(slot or 0), padded, *sizes, draw)
         return token

@@ -3,7 +3,9 @@
 These are ASGI applications around another one, so that they hold for every path and method, known or not.
 """
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -24,6 +26,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OPEN = "/livez"  # the only path that needs no token
 FREE = ("/livez", "/readyz", "/metrics")  # paths that are answered however much is under way
 SHORTEST = 16  # characters of a token
+DRAIN, DRAIN_SECONDS = 64_000_000, 10.0  # of a body that is too large, which is still read after it was refused
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -110,7 +113,11 @@ class LimitRequests:
 
 
 class LimitBody:
-    """Answer 413 to a request whose body is larger than a number of bytes, before all of it is read."""
+    """Answer 413 to a request whose body is larger than a number of bytes, before all of it is read.
+
+    The answer is sent at once, and the connection closed after the rest of the body was read and dropped, up to
+    `DRAIN` bytes: a client that sends all of it before it reads would see a reset in the place of the answer.
+    """
 
     def __init__(self, app: App, most: int):
         self._app, self._most = app, most
@@ -122,7 +129,7 @@ class LimitBody:
             return
         told = [value for name, value in scope["headers"] if name == b"content-length"]
         if told and (not told[0].isdigit() or int(told[0][:20]) > self._most):
-            await self._refuse(send)
+            await self._refuse(receive, send, True)
             return
         size, body = 0, []
         while True:
@@ -131,7 +138,7 @@ class LimitBody:
                 return
             size += len(message.get("body", b""))
             if size > self._most:
-                await self._refuse(send)
+                await self._refuse(receive, send, message.get("more_body", False))
                 return
             body.append(message.get("body", b""))
             if not message.get("more_body"):
@@ -147,9 +154,20 @@ class LimitBody:
 
         await self._app(scope, again, send)
 
-    async def _refuse(self, send: Send) -> None:
+    async def _refuse(self, receive: Receive, send: Send, more: bool) -> None:
+        async def held(message: Event) -> None:  # the answer is whole, and the connection stays open
+            await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
+
         text = f"the body is larger than {self._most} bytes: send less at a time"
-        await refuse(send, 413, text, [(b"connection", b"close")])
+        await refuse(held, 413, text, [(b"connection", b"close")])
+        left = DRAIN
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while more and left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    more = bool(message.get("more_body"))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def request_id(scope: Scope) -> str:

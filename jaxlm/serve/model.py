@@ -24,6 +24,7 @@ from jaxlm.predict.predictor import Answer, Predictor, stack_rows
 from jaxlm.serve.batching import Batcher
 from jaxlm.serve.engine import Engine
 from jaxlm.serve.form import Form, form_of
+from jaxlm.serve.operate.watch import Watch
 
 QUICK = 5e-4  # seconds; about what it costs to have another thread do it
 
@@ -62,6 +63,7 @@ class Served:
         engine: of a model that writes texts; None: it does not.
         pool: of threads for its host halves.
         quick: whether what stands before, and behind the model, takes less time than a thread would cost.
+        watch: compares what it is asked with the inputs of its export; None: they are not known.
         created: Unix time at which it was opened.
     """
 
@@ -75,6 +77,7 @@ class Served:
     engine: Engine | None
     pool: ThreadPoolExecutor
     quick: tuple[bool, bool] = (False, False)
+    watch: Watch | None = None
     created: int = field(default_factory=lambda: int(time.time()))
 
     async def answer(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Answer | BadInput]:
@@ -94,7 +97,10 @@ class Served:
             for future in futures:
                 future.cancel()
             raise
-        return await self._call(self.quick[1] and one, self._finish, predictor, prepared, outputs)
+        answers = await self._call(self.quick[1] and one, self._finish, predictor, prepared, outputs)
+        if self.watch is not None:
+            self.watch.see(prepared, answers)
+        return answers
 
     async def _call(self, here: bool, function: Callable[..., list[Any]], *args: Any) -> list[Any]:
         if here:
@@ -131,6 +137,8 @@ class Served:
         self.batcher.close()
         if self.engine is not None:
             self.engine.close()
+        if self.watch is not None:
+            self.watch.close()
         self.pool.shutdown(wait=True)
 
 
@@ -145,9 +153,10 @@ def open_model(path: Path, batching: Batching, seen: Callable[[int, int], None])
     Raises:
         BadInput: it cannot be read, is damaged, or does not give the answers that it was exported with.
     """
+    reference = {}
     if is_artefact(path):
         artefact = open_artefact(path)
-        model, digest = artefact.load(), artefact.digest
+        model, digest, reference = artefact.load(), artefact.digest, artefact.reference()
         inputs, answers = map(list, zip(*artefact.probes(), strict=True))
         check_probes(model, inputs, answers, TOLERANCE)
     else:
@@ -171,7 +180,9 @@ def open_model(path: Path, batching: Batching, seen: Callable[[int, int], None])
         engine.start()
     pool = ThreadPoolExecutor(4, thread_name_prefix=path.name)
     quick = quick_halves(model, inputs[0])
-    return Served(name_of(path), path, digest, form, to_wire(inputs[0]), model.predictor, batcher, engine, pool, quick)
+    watch = Watch(model.predictor.preprocess, reference) if reference else None
+    given, predictor = to_wire(inputs[0]), model.predictor
+    return Served(name_of(path), path, digest, form, given, predictor, batcher, engine, pool, quick, watch)
 
 
 def name_of(path: Path) -> str:

@@ -27,6 +27,7 @@ class Shelf:
         self._open = open_path
         self._now: dict[str, Served] = {}
         self._before: dict[str, Served] = {}
+        self._canary: tuple[Served, Callable[[str], bool]] | None = None
         self._users: dict[int, int] = {}  # by the id of a model
         self._leaving: list[Served] = []
         self._lock, self._swapping = threading.Lock(), threading.Lock()
@@ -41,6 +42,10 @@ class Shelf:
         if served.name in self._now:
             raise BadInput(f"{path} and {self._now[served.name].path} have the name {served.name}: rename a folder")
         self._now[served.name] = served
+
+    def put_canary(self, served: Served, chosen: Callable[[str], bool]) -> None:
+        """Have a second model answer those requests to the one of its name whose ids are chosen."""
+        self._canary = served, chosen
 
     def models(self) -> list[Served]:
         """Return what is served."""
@@ -60,10 +65,20 @@ class Shelf:
         return next(iter(self._now.values())) if name is None else self._now[name]
 
     @contextlib.contextmanager
-    def using(self, name: str | None) -> Iterator[Served]:
-        """Yield a model that stays open meanwhile. Raises NoModel, see `find`."""
+    def using(self, name: str | None, request: str | None = None) -> Iterator[Served]:
+        """Yield a model that stays open meanwhile: the canary for the requests that are chosen.
+
+        Args:
+            name: of the model, see `find`.
+            request: its id; None: never the canary.
+
+        Raises:
+            NoModel: see `find`.
+        """
         with self._lock:
             served = self.find(name)
+            if self._canary is not None and request is not None and self._canary[1](request):
+                served = self._canary[0]
             self._users[id(served)] = self._users.get(id(served), 0) + 1
         try:
             yield served

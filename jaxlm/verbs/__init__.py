@@ -23,6 +23,7 @@ VERBS = {
     "compress": "deploy.compress:compress",
     "serve": "deploy.serve:serve",
     "feedback": "deploy.feedback:feedback",
+    "monitor": "deploy.monitor:monitor",
     "ablate": "ablate:run_ablate",
     "crossval": "crossval:crossval",
     "tune": "tune:tune",

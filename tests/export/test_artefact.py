@@ -49,6 +49,23 @@ def test_a_text_of_any_length_is_continued_as_by_the_model(tmp_path):
         texts = ["a", "the licence", "and some more text of it"]
         assert opened(texts, length=length) == loaded(texts, length=length)
     assert opened(["a"], temperature=1.0, seed=3) == loaded(["a"], temperature=1.0, seed=3)
+    assert opened.predictor.decoder.pieces == (8, 32)
+    without_short_pieces(tmp_path)
+    decoder = jaxlm.load(tmp_path).predictor.decoder
+    assert decoder.pieces == (32,)
+    assert decoder.init(loaded.variables, 2)[0].shape[0] == 2
+
+
+def without_short_pieces(folder):
+    """Make an artefact what it was when a prompt was read by one program."""
+    manifest = read_digested(folder / MANIFEST, {})
+    (folder / "prefill-32.stablehlo").rename(folder / "prefill.stablehlo")
+    (folder / "prefill-8.stablehlo").unlink()
+    del manifest["decoder"]["pieces"]
+    files = manifest["files"]
+    files["prefill.stablehlo"] = files.pop("prefill-32.stablehlo")
+    del files["prefill-8.stablehlo"]
+    write_digested(folder / MANIFEST, manifest)
 
 
 def test_a_flipped_byte_anywhere_is_refused_and_its_file_named(artefact):

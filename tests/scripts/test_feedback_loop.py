@@ -14,7 +14,7 @@ def test_the_loop_ends_with_a_better_model(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "feedback_loop.py"), str(tmp_path / "loop")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    scores = re.search(r"first (\S+), second (\S+), p (\S+)", done.stdout)
+    scores = re.search(r"old (\S+), new (\S+) on 180 inputs, p (\S+)", done.stdout)
     assert float(scores[2]) > float(scores[1])
     assert float(scores[3]) < 0.05
     assert re.search(r"reloaded: (\w{12}) -> (?!\1)\w{12}", done.stdout)

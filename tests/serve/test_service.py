@@ -194,6 +194,30 @@ def test_a_body_that_is_too_large_is_refused_with_and_without_its_length(artefac
         assert refused_at_once(client, "Transfer-Encoding: chunked", pieces) == 413
 
 
+def test_a_client_that_sends_a_large_body_before_it_reads_sees_why_it_is_refused(artefacts):
+    body = json.dumps({"inputs": ["x" * 6_000_000]}).encode()  # more than the buffers of both sides hold
+    pieces = [b"%x\r\n" % 60_000 + b"x" * 60_000 + b"\r\n"] * 100 + [b"0\r\n\r\n"]
+    with service([artefacts / "texts"], limits=Limits(body=1000)) as client:
+        for _ in range(3):
+            status, headers, content = client.ask("POST", "/v1/predict", body)
+            assert (status, headers["connection"]) == (413, "close")
+            assert "larger than 1000 bytes" in content["error"]["message"]
+        assert refused_at_once(client, "Transfer-Encoding: chunked", b"".join(pieces)) == 413
+        waiting = "Expect: 100-continue\r\nContent-Length: 5000"  # it sends nothing before it is told to
+        assert refused_at_once(client, waiting, b"") == 413
+
+
+def test_a_body_without_an_end_is_not_read_for_ever(artefacts, monkeypatch):
+    monkeypatch.setattr("jaxlm.serve.limits.DRAIN_SECONDS", 0.2)
+    with service([artefacts / "texts"], limits=Limits(body=1000)) as client:
+        with socket.create_connection(("127.0.0.1", client.port), timeout=60) as line:
+            line.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n" + b"x" * 2000)
+            found = b""
+            while piece := line.recv(1000):  # until the service closes
+                found += piece
+        assert found.startswith(b"HTTP/1.1 413")
+
+
 def test_a_reload_serves_the_new_weights_and_a_rollback_the_old_ones(artefacts, tmp_path):
     folder = tmp_path / "pictures"
     shutil.copytree(artefacts / "pictures", folder)

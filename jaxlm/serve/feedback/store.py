@@ -88,7 +88,7 @@ class Store:
     def __init__(self, url: str, days: float | None = None):
         self._days = days
         try:
-            self._engine = sql.create_engine(to_url(url))
+            self._engine = sql.create_engine(to_url(url), pool_pre_ping=True)  # a server may be started again
             if self._engine.dialect.name == "sqlite":
                 sql.event.listen(self._engine, "connect", _durable)
             TABLES.create_all(self._engine)
@@ -186,6 +186,20 @@ class Store:
                         row["digest"],
                         whole[1],
                     )
+
+    def recent(self, count: int, model: str | None = None) -> list[tuple[str, str]]:
+        """Return the newest predictions, the JSON of an input and of its answer each.
+
+        Args:
+            count: how many at most.
+            model: its name; None: all.
+        """
+        p = PREDICTIONS.c
+        found = sql.select(p.input, p.answer).order_by(p.time.desc(), p.request, p.place).limit(count)
+        with self._engine.connect() as connection:
+            return [
+                (one, two) for one, two in connection.execute(found if model is None else found.where(p.model == model))
+            ]
 
     def prediction(self, request: str, place: int) -> Mapping[str, Any] | None:
         """Return what is kept of an answer: its model, digest and kind; None where nothing is."""

@@ -111,7 +111,7 @@ async def _answer(
     """Write the texts of a request, as one answer or as a stream."""
     stack = contextlib.ExitStack()
     try:
-        served = stack.enter_context(shelf.using(asked.model))
+        served = stack.enter_context(shelf.using(asked.model, request.state.id))
         engine, found = _engine(served), choices(served)
         read = sum(len(one.tokens) for one in found[:: asked.n or 1])
         request.state.log = {"model": served.name, "prompt_tokens": read}

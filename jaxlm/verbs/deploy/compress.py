@@ -100,7 +100,7 @@ def _quantise(words: argparse.Namespace) -> int:
     from jaxlm.predict.load import load_run
     from jaxlm.train.main import keep_compiled_programs
     from jaxlm.train.recorder import Recorder
-    from jaxlm.verbs.deploy.export import facts_of
+    from jaxlm.verbs.deploy.export import facts_of, reference_of_run
 
     keep_compiled_programs()
     home, step = _chosen(words)
@@ -117,7 +117,7 @@ def _quantise(words: argparse.Namespace) -> int:
             changes=(f"the weights are kept in {words.bits} bits",),
             comparison=comparison(found, "github"),
         )
-        write_artefact(partial, small, facts)
+        write_artefact(partial, small, facts, reference=reference_of_run(home, small))
     print(comparison(found))
     print(f"artefact: {words.out}")
     return 0

@@ -6,11 +6,13 @@ import dataclasses
 import json
 from pathlib import Path
 
-from jaxlm.errors import BadInput
+from jaxlm.drift.sketch import Sketch
+from jaxlm.errors import BadInput, one_line
 from jaxlm.export.card import ModelFacts, facts_of_run
 from jaxlm.hub import pretrained
 from jaxlm.hub.transfer import unrolled
 from jaxlm.hub.whisper import companions
+from jaxlm.predict.load import LoadedModel
 from jaxlm.runs.checkpoint import CheckpointStep
 from jaxlm.runs.directory import TOKENIZER, RunDirectory
 from jaxlm.runs.files import whole_folder
@@ -22,8 +24,13 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 
 def export(words: argparse.Namespace) -> int:
     """Write a run's model, or its adapters alone, into a folder that other programs load."""
-    home, out = RunDirectory.existing(words.run), Path(words.out)
+    out = Path(words.out)
     with whole_folder(out) as partial:
+        if words.to == "embeddings":
+            told = _write_embedder(partial, words)
+            print(f"{told} written to {out}")
+            return 0
+        home = RunDirectory.existing(words.run)
         if words.to == "artefact":
             told = _write_artefact(partial, home, words.step, words.probe)
         elif words.probe:
@@ -44,10 +51,42 @@ def _write_artefact(folder: Path, home: RunDirectory, step: CheckpointStep, prob
     keep_compiled_programs()
     chosen = open_checkpoints(home, home.config().run if step == "best" else Run()).choose(step)
     inputs = [read_probe(text) for text in probes] or None
-    write_artefact(folder, load_run(home.path, chosen), facts_of(home, chosen), inputs)
+    model = load_run(home.path, chosen)
+    write_artefact(folder, model, facts_of(home, chosen), inputs, reference=reference_of_run(home, model))
     files = [*folder.iterdir()]
     size = sum(file.stat().st_size for file in files)
     return f"{len(files)} files of {size / 1e6:.1f} MB, whose answers are those of the run at update {chosen},"
+
+
+def _write_embedder(folder: Path, words: argparse.Namespace) -> str:
+    """Write what gives the vectors of texts, as an artefact."""
+    from jaxlm.export.write import write_artefact
+    from jaxlm.train.main import keep_compiled_programs
+    from jaxlm.verbs.deploy.embeddings import load_embedder
+
+    keep_compiled_programs()
+    model, step = load_embedder(words.run, words.step)
+    if step is None:
+        facts = ModelFacts(Path(words.run).name, 0, "An encoder of texts.")
+    else:
+        facts = facts_of(RunDirectory.existing(words.run), step)
+    write_artefact(folder, model, facts, [read_probe(text) for text in words.probe] or None)
+    return "an artefact, which answers with the vectors of texts,"
+
+
+def reference_of_run(home: RunDirectory, model: LoadedModel) -> dict[str, Sketch]:
+    """Return sketches of the inputs of a run's evaluation and of a model's answers to them; {} without its data."""
+    from jaxlm.drift.features import reference_of
+    from jaxlm.train.recorder import Recorder
+
+    if model.predictor.decoder is not None:  # it reads prompts, and its evaluation windows of a text
+        return {}
+    try:
+        evaluations = Recorder.existing(home.path).experiment.evaluations
+        return reference_of(model, next(iter(evaluations.values())).data) if evaluations else {}
+    except Exception as error:  # such as data that are gone: the model is written all the same
+        print(f"nothing to compare later inputs with is kept, as the evaluation cannot be read ({one_line(error)})")
+        return {}
 
 
 def _write_onnx(folder: Path, home: RunDirectory, step: CheckpointStep) -> str:

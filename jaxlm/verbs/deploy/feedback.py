@@ -1,14 +1,19 @@
-"""`jaxlm feedback`: write a training set of the feedback that a service stored."""
+"""`jaxlm feedback`: make a training set of what a service stored, or compare two models on it."""
 
 import argparse
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from jaxlm.errors import BadInput
 from jaxlm.runs.files import whole_folder
 
+TEXTS = ("label", "text", "answer")  # of an answer, what a label is compared with
+
 
 def feedback(words: argparse.Namespace) -> int:
-    """Write the last feedback to each input as a data set, and say how many examples of which label it has."""
+    """Write the last feedback to each input as a data set and count its labels, or compare two models on it."""
     try:
         from jaxlm.serve.feedback.dataset import write_dataset
         from jaxlm.serve.feedback.store import Store
@@ -17,8 +22,12 @@ def feedback(words: argparse.Namespace) -> int:
 
     if "://" not in words.db and not Path(words.db).expanduser().is_file():
         raise BadInput(f"there is no {words.db}: give the file of `jaxlm serve --feedback`")
+    if words.last is not None and not words.compare:
+        raise BadInput("--last is for --compare: leave it out")
     store = Store(words.db)
     try:
+        if words.compare:
+            return _compare(words, list(store.told(words.model)))
         with whole_folder(Path(words.to)) as partial:
             counts = write_dataset(partial, store.told(words.model))
     finally:
@@ -27,3 +36,43 @@ def feedback(words: argparse.Namespace) -> int:
         print(f"{label} {count}")
     print(f"data set: {words.to}")
     return 0
+
+
+def _compare(words: argparse.Namespace, told: list[Any]) -> int:
+    """Print how two models do on the same labelled inputs, and whether the second is better by more than chance."""
+    from jaxlm.ablate.report.statistics import LEVEL, sign_flip
+    from jaxlm.export.artefact import from_wire
+    from jaxlm.export.load import load_model
+
+    if words.last is not None and words.last < 1:
+        raise BadInput(f"--last is {words.last}: it must be at least 1")
+    labelled = [one for one in told if one.label is not None][-(words.last or 0) :]
+    if not labelled:
+        raise BadInput("no feedback has a label and its input: nothing to compare on")
+    inputs = [from_wire(one.input) for one in labelled]
+    pairs = (zip(load_model(path)(inputs), labelled, strict=True) for path in words.compare)
+    old, new = (np.array([score_answer(answer, one.label) for answer, one in pair]) for pair in pairs)
+    p = sign_flip(new - old)
+    print(f"old {old.mean():.4f}, new {new.mean():.4f} on {len(labelled)} inputs, p {p:.4f} (paired)")
+    better = new.mean() > old.mean() and p < LEVEL
+    print(f"{words.compare[1]} is {'better' if better else 'not better by more than chance'}")
+    return 0
+
+
+def score_answer(answer: dict[str, Any], label: str) -> float:
+    """Return how good an answer is: minus the error of a number; 1 for the right class or text, and 0 otherwise.
+
+    Raises:
+        BadInput: the answer has nothing that a label could be.
+    """
+    if "value" in answer:
+        try:
+            return -abs(answer["value"] - float(label))
+        except ValueError:
+            raise BadInput(
+                f"the label {label[:60]!r} is no number, and the answers are: correct the feedback"
+            ) from None
+    for name in TEXTS:
+        if isinstance(answer.get(name), str):
+            return float(answer[name] == label)
+    raise BadInput(f"answers of {', '.join(answer)} cannot be compared with a label")

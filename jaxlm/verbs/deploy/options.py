@@ -20,6 +20,7 @@ def add_deploy(verbs: Any) -> None:
     _compress(verbs)
     _serve(verbs)
     _feedback(verbs)
+    _monitor(verbs)
 
 
 def _export(verbs: Any) -> None:
@@ -28,11 +29,12 @@ def _export(verbs: Any) -> None:
     export.add_argument("out", metavar="DIR", help="a new folder")
     export.add_argument(
         "--to",
-        choices=("artefact", "hf", "onnx", "peft"),
+        choices=("artefact", "embeddings", "hf", "onnx", "peft"),
         default="artefact",
         help="artefact (default): programs, weights and tokenizer, which jaxlm.load and predict open without the "
-        "experiment's code; hf: as transformers loads it, in safetensors; onnx: what the model computes, with probes; "
-        "peft: the adapters alone, as PEFT loads them",
+        "experiment's code; embeddings: an artefact of its text encoder, or of that of a folder in Hugging Face's "
+        "layout, which answers with vectors; hf: as transformers loads it, in safetensors; onnx: what the model "
+        "computes, with probes; peft: the adapters alone, as PEFT loads them",
     )
     export.add_argument(
         "--probe",
@@ -98,6 +100,11 @@ def _serve(verbs: Any) -> None:
         metavar="DB",
         help="keep feedback in this file (SQLite), or postgresql://USER@HOST/NAME",
     )
+    serve.add_argument(
+        "--shadow", default=None, metavar="MODEL", help="ask this one the same, tell nobody, and count what agrees"
+    )
+    serve.add_argument("--canary", default=None, metavar="MODEL", help="have this one answer a --share of the requests")
+    serve.add_argument("--share", type=float, default=None, help="of the requests that --canary answers (default 0.1)")
     serve.add_argument("--keep-predictions", action="store_true", help="keep inputs and answers there, too")
     serve.add_argument("--keep-days", type=float, default=30.0, metavar="D", help="of predictions (default 30)")
     serve.add_argument("--requests", type=int, default=64, help="that may be under way (default 64)")
@@ -106,7 +113,30 @@ def _serve(verbs: Any) -> None:
 
 
 def _feedback(verbs: Any) -> None:
-    feedback = verbs.add_parser("feedback", help="make a training set of the feedback that a service kept")
+    feedback = verbs.add_parser(
+        "feedback", help="make a training set of a service's feedback, or compare two models on it"
+    )
     feedback.add_argument("db", metavar="DB", help="its file, or postgresql://USER@HOST/NAME")
-    feedback.add_argument("--to", required=True, metavar="DIR", help="a new folder for the data set")
+    what = feedback.add_mutually_exclusive_group(required=True)
+    what.add_argument("--to", metavar="DIR", help="a new folder for the data set")
+    what.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("OLD", "NEW"),
+        help="two models on the inputs that have a label, by a paired test",
+    )
+    feedback.add_argument(
+        "--last", type=int, default=None, metavar="N", help="of --compare: newest labels alone (default: all)"
+    )
     feedback.add_argument("--model", default=None, metavar="NAME", help="of one model (default: all)")
+
+
+def _monitor(verbs: Any) -> None:
+    monitor = verbs.add_parser("monitor", help="compare what a service is asked and answers with its model's export")
+    monitor.add_argument("source", metavar="SOURCE", help="http://HOST:PORT of a service, or its --feedback database")
+    monitor.add_argument(
+        "--artefact", default=None, metavar="DIR", help="with a database: whose inputs and answers are compared with"
+    )
+    monitor.add_argument("--model", default=None, metavar="NAME", help="one model (default: all)")
+    monitor.add_argument("--window", type=int, default=1000, metavar="N", help="newest predictions of a database")
+    monitor.add_argument("--json", action="store_true", help="print JSON")

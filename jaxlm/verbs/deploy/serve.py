@@ -23,6 +23,7 @@ def serve(words: argparse.Namespace) -> int:
         raise BadInput(f"{error.name} is not installed: pip install 'jaxlm[serve]'") from None
     from jaxlm.serve.limits import read_tokens
     from jaxlm.serve.model import Batching
+    from jaxlm.serve.operate.trial import Trial
     from jaxlm.train.main import keep_compiled_programs
 
     least_of = {"port": 0, "queue": 1, "slots": 1, "requests": 1, "max_body": 1, "timeout": 0.001, "wait_ms": 0}
@@ -41,6 +42,9 @@ def serve(words: argparse.Namespace) -> int:
         )
     if words.feedback is None and words.keep_predictions:
         raise BadInput("--keep-predictions needs a place to keep them: give --feedback FILE")
+    if words.share is not None and words.canary is None:
+        raise BadInput("--share is that of a canary: give --canary MODEL, too")
+    trial = Trial(_path(words.shadow), _path(words.canary), 0.1 if words.share is None else words.share)
     store = None if words.feedback is None else Store(words.feedback, words.keep_days)
     keep_compiled_programs()
     batching = Batching(words.batch, words.batch_invariant, words.wait_ms / 1000, words.queue, words.slots)
@@ -51,6 +55,7 @@ def serve(words: argparse.Namespace) -> int:
         tokens=tokens,
         store=store,
         keep=words.keep_predictions,
+        trial=trial if trial.shadow or trial.canary else None,
     )
     try:
         serve_app(app, words.host, words.port)
@@ -58,3 +63,7 @@ def serve(words: argparse.Namespace) -> int:
         if store is not None:
             store.close()
     return 0
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
