@@ -4,6 +4,7 @@ python experiments/federated.py configs/federated_digits.py [--run.steps 50 ...]
 """
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 
@@ -43,7 +44,7 @@ def build(config: FederatedConfig, place: Placement) -> Experiment:
     if controlled:
         step = scaffold(grad, local.optim.peak_lr, serve, place.sum, clients=data.clients, parts=run.accumulate)
     else:
-        options = {"proximal": local.proximal, "weights": local.weights, "clip_norm": local.clip_norm}
+        options: Any = {"proximal": local.proximal, "weights": local.weights, "clip_norm": local.clip_norm}
         rounds = federated(grad, local_tx, **options)
         step = serve(place.reduce(steps.accumulate(rounds, run.accumulate)))
     measure = steps.evaluate(loss)

@@ -47,7 +47,7 @@ class Participant:
         local = config.local
         _, gradient = compose_local(config)
         tx = local.optim(self._rows.updates)
-        options = {"proximal": local.proximal, "weights": local.weights, "clip_norm": local.clip_norm}
+        options: Any = {"proximal": local.proximal, "weights": local.weights, "clip_norm": local.clip_norm}
         self._grad = jax.jit(federated(gradient, tx, **options))
 
     def train(self, params: Any, number: int) -> tuple[Any, float, float]:

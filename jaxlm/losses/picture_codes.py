@@ -48,7 +48,7 @@ class VectorQuantisation:
         return vector_quantisation(model, self)
 
 
-def vector_quantisation(model: Model, spec: VectorQuantisation) -> LossFn:
+def vector_quantisation(model: Any, spec: VectorQuantisation) -> LossFn:
     """Return the squared error of images made again from their codes, and what draws codes and vectors together.
 
     Equation 3 of van den Oord et al. 2017, arXiv:1711.00937. The batch has "image" float32 (B, H, W, C), about -1 to 1,

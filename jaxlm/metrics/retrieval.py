@@ -33,7 +33,7 @@ class Retrieval(NamedTuple):
         _, first, group_N = np.unique(self.words, axis=0, return_index=True, return_inverse=True)
         score_NG = self.image @ self.caption[first].T
         fits_NG = group_N.reshape(-1)[:, None] == np.arange(len(first))
-        found = {}
+        found: dict[str, float] = {}
         for name, score, fits in (("caption", score_NG, fits_NG), ("image", score_NG.T, fits_NG.T)):
             best = np.where(fits, score, -np.inf).max(1)
             before = ((score >= best[:, None]) & ~fits).sum(1)

@@ -3,6 +3,8 @@
 B batch, H height, W width, C channels, L tokens of a caption, N codes of an image, K codes of the book, V words.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -61,7 +63,7 @@ class DALLE(Module):
         if self.is_initializing():
             self.pictures.picture(codes_BN)  # the decoder has parameters, too
         tokens_BT = jnp.concatenate([self.words(tokens_BL, segments_BL), self.vocab + 1 + codes_BN[:, :-1]], 1)
-        logits_BTV = self.transformer(tokens_BT, train=train)
+        logits_BTV: Any = self.transformer(tokens_BT, train=train)
         return logits_BTV[:, tokens_BL.shape[1] - 1 :, self.vocab + 1 :], codes_BN
 
     def advance(self, tokens_BT: jax.Array, *, cache: Cache) -> tuple[jax.Array, Cache]:

@@ -16,8 +16,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
-
 from jaxlm.errors import BadInput, MachineError, one_line
 from jaxlm.runs import seal
 from jaxlm.runs.files import SAVING, reason, require_room, sync_folder
@@ -262,9 +260,8 @@ class Checkpoints:
 
     def _seal(self, step: int) -> dict[str, Any]:
         """Read the seal of a checkpoint that was whole a moment ago; raises BadInput where it cannot be read now."""
-        path = self.directory / str(step)
         try:
-            return read_seal(path)
+            return read_seal(path := self.directory / str(step))
         except ValueError as error:
             raise BadInput(f"checkpoint {path} cannot be used ({error}): choose another with --step") from None
 
@@ -293,13 +290,7 @@ class Checkpoints:
             BadInput: the checkpoint is damaged.
         """
         path = self._require_whole(step)
-        metadata = self._checkpointer().metadata(path)
-        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        arrays = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            getattr(metadata, "item_metadata", metadata),
-        )
-        return self._checkpointer().restore(path, arrays)
+        return self._checkpointer().restore(path, seal.template_of(self._checkpointer().metadata(path)))
 
     def _checkpointer(self) -> Any:
         if self._orbax is None:

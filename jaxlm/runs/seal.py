@@ -135,3 +135,12 @@ def _leave_out_reports() -> None:
 def _is_left_behind(record: logging.LogRecord) -> bool:
     words = (record.pathname, record.getMessage(), str(record.exc_info))
     return any("orbax" in text or "Event loop is closed" in text for text in words)
+
+
+def template_of(metadata: Any) -> Any:
+    """Return the `jax.ShapeDtypeStruct`s of a checkpoint on one device, of Orbax's metadata."""
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        getattr(metadata, "item_metadata", metadata),
+    )
