@@ -111,6 +111,7 @@ SLOW = (
     "fcos_bccd",
     "sac_pendulum",
     "cql_cartpole",
+    "bc_cartpole",
     "gpt_sort_digits",
 )
 
