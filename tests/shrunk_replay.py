@@ -13,6 +13,7 @@ REPLAYED = {
     "dqn_cartpole": f"{TINY_REPLAY} --loss.replay.steps 3 --loss.replay.alpha 0.6",
     "sac_pendulum": TINY_REPLAY,
     "cql_cartpole": f"{TINY_GAME} --data.path RECORDED --data.batch 8 --run.repeat 1",
+    "bc_cartpole": f"{TINY_GAME} --data.path RECORDED --data.batch 8 --run.repeat 1",
 }
 REWARDED = {
     "gpt_sort_digits": "--model.base.depth 1 --model.base.width 8 --model.base.heads 2 --data.digits 2 --data.batch 8 "
@@ -22,6 +23,7 @@ REPLAY_EXPERIMENTS = {
     "dqn_cartpole": "dqn.py",
     "sac_pendulum": "sac.py",
     "cql_cartpole": "offline.py",
+    "bc_cartpole": "offline.py",
     "gpt_sort_digits": "reward_tuning.py",
 }
 

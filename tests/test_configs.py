@@ -135,6 +135,7 @@ SLOW = (  # one or two configs of each experiment are in the default tests
     "ppo_pendulum",
     "sac_pendulum",
     "cql_cartpole",
+    "bc_cartpole",
     "gpt_sort_digits",
 )
 
