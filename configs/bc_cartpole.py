@@ -7,7 +7,7 @@ RUN is a run of configs/dqn_cartpole.py or another agent with the same observati
 docs/design/replay.md.
 """
 
-from jaxlm.data.offline.transitions import RecordedTransitions
+from jaxlm.data.agents.transitions import RecordedTransitions
 from jaxlm.environments import CartPole
 from jaxlm.losses.offline import BehaviourCloning
 from jaxlm.models.q_network import QNetwork

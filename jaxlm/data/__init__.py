@@ -1,8 +1,8 @@
 """Data as random-access batches: specs for configs, and what they are made of. Importing this needs NumPy alone."""
 
+from jaxlm.data.agents.episodes import Episodes
 from jaxlm.data.arrays import Arrays, Examples
 from jaxlm.data.draws import Draws, DrawsSpec
-from jaxlm.data.episodes import Episodes
 from jaxlm.data.loader import batches
 from jaxlm.data.order import InOrder, Shuffled
 from jaxlm.data.protocol import Batch, Data, DataSpec

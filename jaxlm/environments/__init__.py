@@ -5,13 +5,13 @@ from jaxlm.environments.breakout import Breakout
 from jaxlm.environments.cartpole import CartPole
 from jaxlm.environments.catch import Catch
 from jaxlm.environments.check import check_environment, random_action
-from jaxlm.environments.gymnax import Gymnax
-from jaxlm.environments.host import Gymnasium
 from jaxlm.environments.mountain_car import MountainCar
 from jaxlm.environments.pendulum import Pendulum
 from jaxlm.environments.protocol import Box, Discrete, Environment, TimeStep
 from jaxlm.environments.rollout import Policy, advance, play, rollout, start
 from jaxlm.environments.worlds import Transitions, Worlds
+from jaxlm.environments.wrappers.gymnax import Gymnax
+from jaxlm.environments.wrappers.host import Gymnasium
 
 __all__ = [
     "Acrobot",

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlm.environments.host import Gymnasium
 from jaxlm.environments.protocol import Box, Discrete, Environment
 from jaxlm.environments.rollout import rollout, start
+from jaxlm.environments.wrappers.host import Gymnasium
 from jaxlm.errors import BadInput
 
 STEPS = 64

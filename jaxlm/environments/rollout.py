@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxlm.environments.host import Gymnasium
 from jaxlm.environments.protocol import Environment
 from jaxlm.environments.worlds import Transitions, Worlds
+from jaxlm.environments.wrappers.host import Gymnasium
 
 Policy = Callable[[jax.Array, jax.Array], tuple[jax.Array, Any]]  # (observations [B], keys [B]) -> (actions, extras)
 

@@ -14,6 +14,7 @@ from random_pixels import pixels
 import jaxlm.data
 import tiny_whisper
 from jaxlm.data import Chat, DataSpec, DrawsSpec, Episodes, Masked, Preferences, Text, WordPiece
+from jaxlm.data.agents.transitions import RecordedTransitions
 from jaxlm.data.audio import LibriSpeech, LJSpeech, LogMel, Manifest, SpokenDigits, SpokenText
 from jaxlm.data.audio.voices import Sounds, Voices
 from jaxlm.data.boxes import CocoBoxes, TfdsBoxes, VocBoxes
@@ -27,7 +28,6 @@ from jaxlm.data.images.sources import ArrayImages, Digits, TfdsImages
 from jaxlm.data.interactions import InteractionFile, Interactions
 from jaxlm.data.labelled_text.sources import SentenceFiles, TfdsSentences, Trec
 from jaxlm.data.labelled_text.tag_sources import TagFiles, TfdsTags
-from jaxlm.data.offline.transitions import RecordedTransitions
 from jaxlm.data.pairs import PairFiles, ParallelText, SourceText, SpanCorruption, TfdsPairs
 from jaxlm.data.questions import SquadFiles
 from jaxlm.data.tables import ClassTable

@@ -19,7 +19,7 @@ from jaxlm.environments import (
     rollout,
     start,
 )
-from jaxlm.environments import host as on_host
+from jaxlm.environments.wrappers import host as on_host
 from jaxlm.errors import BadInput
 
 

@@ -8,7 +8,7 @@ import pytest
 from harness import keeps_the_laws, places
 
 from jaxlm.data import Episodes
-from jaxlm.data.offline.transitions import RecordedTransitions
+from jaxlm.data.agents.transitions import RecordedTransitions
 from jaxlm.data.text.prompts import DigitPrompts
 from jaxlm.environments import CartPole, Pendulum
 from jaxlm.environments.replay import ReplaySpec

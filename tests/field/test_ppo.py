@@ -12,7 +12,7 @@ from harness import RUN, keeps_the_laws
 from jaxlm import parallel
 from jaxlm.data import Episodes
 from jaxlm.environments import CartPole, Gymnasium, Pendulum
-from jaxlm.environments import host as on_host
+from jaxlm.environments.wrappers import host as on_host
 from jaxlm.errors import BadInput
 from jaxlm.losses.ppo import A2C, PPO
 from jaxlm.models.actor_critic import ActorCritic

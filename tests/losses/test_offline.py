@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxlm import steps
-from jaxlm.data.offline.transitions import RecordedTransitions
+from jaxlm.data.agents.transitions import RecordedTransitions
 from jaxlm.environments import CartPole
 from jaxlm.errors import BadInput
 from jaxlm.losses import CQL, BehaviourCloning

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxlm.data.offline.transitions import RecordedTransitions
+from jaxlm.data.agents.transitions import RecordedTransitions
 from jaxlm.environments import CartPole
 from jaxlm.runs.load import load_module
 from shrunk_replay import replay_words

@@ -1,1 +1,1 @@
-"""Environments around other environments."""
+"""Environments around other environments, and those of other libraries."""

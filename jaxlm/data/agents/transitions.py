@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxlm.data.agents.episodes import Episodes
 from jaxlm.data.arrays import ArraySource
-from jaxlm.data.episodes import Episodes
 from jaxlm.data.order import InOrder, Shuffled
 from jaxlm.errors import BadInput
 

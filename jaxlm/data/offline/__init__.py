@@ -1,1 +1,0 @@
-"""What somebody did in an environment, as rows to learn from without acting."""
