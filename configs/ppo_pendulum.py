@@ -18,7 +18,7 @@ experiment = "ppo"
 config = Config(
     model=ActorCritic(actions=1, continuous=True, normalise=True),
     data=Episodes(environment=Pendulum(), environments=32),
-    loss=PPO(horizon=128, epochs=10, minibatches=8, discount=0.95, normalise_rewards=True, entropy_weight=0.0),
+    loss=PPO(horizon=128, epochs=10, minibatches=8, discount=0.97, normalise_rewards=True, entropy_weight=0.0),
     optim=Adam(peak_lr=1e-3, schedule="linear", final_fraction=0.0, eps=1e-5, clip_norm=0.5),
     run=Run(steps=245, log_every=5, eval_every=49, save_every=49, metric="eval/return"),
 )
