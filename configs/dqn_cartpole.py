@@ -7,7 +7,7 @@ Score and cost: see docs/design/replay.md.
 
 from jaxlm.data import Episodes
 from jaxlm.environments import CartPole
-from jaxlm.environments.replay import ReplaySpec
+from jaxlm.environments.off_policy.replay import ReplaySpec
 from jaxlm.losses import DQN
 from jaxlm.models.q_network import QNetwork
 from jaxlm.optim import Adam

@@ -7,7 +7,7 @@ Score and cost: see docs/design/replay.md.
 
 from jaxlm.data import Episodes
 from jaxlm.environments import Pendulum
-from jaxlm.environments.replay import ReplaySpec
+from jaxlm.environments.off_policy.replay import ReplaySpec
 from jaxlm.losses import SAC
 from jaxlm.models.soft_actor_critic import SoftActorCritic
 from jaxlm.optim import Adam

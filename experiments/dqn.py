@@ -10,13 +10,13 @@ import jax.numpy as jnp
 
 from jaxlm import steps
 from jaxlm.environments import Discrete, play, rollout
-from jaxlm.environments.replay import draw_places, experience, n_step, remember, reprioritise
+from jaxlm.environments.off_policy.replay import draw_places, experience, n_step, remember, reprioritise
 from jaxlm.errors import BadInput
 from jaxlm.losses.q_learning import temporal_difference
 from jaxlm.metrics.episodes import episode_metrics
 from jaxlm.parallel import Placement
 from jaxlm.predict import Predictor
-from jaxlm.predict.agents import action_predictor
+from jaxlm.predict.agents.actions import action_predictor
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.settings import COMPOSED
 from jaxlm.steps import Mean, transforms

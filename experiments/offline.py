@@ -15,7 +15,7 @@ from jaxlm.errors import BadInput
 from jaxlm.metrics.episodes import episode_metrics
 from jaxlm.parallel import Placement
 from jaxlm.predict import Predictor
-from jaxlm.predict.agents import action_predictor
+from jaxlm.predict.agents.actions import action_predictor
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.steps import transforms
 from jaxlm.train import Config, Experiment, main

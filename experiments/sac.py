@@ -11,14 +11,14 @@ import jax.numpy as jnp
 
 from jaxlm import steps
 from jaxlm.environments import play, rollout
-from jaxlm.environments.replay import draw_places, experience, n_step, remember
-from jaxlm.environments.wrappers.unit_actions import UnitActions
+from jaxlm.environments.off_policy.replay import draw_places, experience, n_step, remember
+from jaxlm.environments.off_policy.unit_actions import UnitActions
 from jaxlm.errors import BadInput
 from jaxlm.losses.soft_actor_critic import squashed
 from jaxlm.metrics.episodes import episode_metrics
 from jaxlm.parallel import Placement
 from jaxlm.predict import Predictor
-from jaxlm.predict.agents import action_predictor
+from jaxlm.predict.agents.actions import action_predictor
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.settings import COMPOSED
 from jaxlm.steps import LossFn, Mean, transforms

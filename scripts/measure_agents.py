@@ -70,7 +70,7 @@ def main() -> None:
         print(json.dumps(one))
     for name in ("last_100", "greedy"):
         values = np.array([one[name] for one in found])
-        print(f"{name}: mean {values.mean():.1f}, std {values.std():.1f}, least {values.min():.1f}")
+        print(f"{name}: mean {values.mean():.4g}, std {values.std():.3g}, least {values.min():.4g}")
 
 
 if __name__ == "__main__":

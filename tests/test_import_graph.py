@@ -54,6 +54,8 @@ HOMES = {
     "tensorboard": set(),
     "rich": {"train", "cli", "verbs"},
     "grain": {"data"},
+    "gymnasium": {"environments"},
+    "gymnax": {"environments"},
     "tensorflow_datasets": {"data"},
     "tensorflow": {"data"},
     "tokenizers": {"data", "hub"},

@@ -4,10 +4,14 @@ from jaxlm.environments.acrobot import Acrobot
 from jaxlm.environments.breakout import Breakout
 from jaxlm.environments.cartpole import CartPole
 from jaxlm.environments.catch import Catch
+from jaxlm.environments.check import check_environment, random_action
+from jaxlm.environments.gymnax import Gymnax
+from jaxlm.environments.host import Gymnasium
 from jaxlm.environments.mountain_car import MountainCar
 from jaxlm.environments.pendulum import Pendulum
 from jaxlm.environments.protocol import Box, Discrete, Environment, TimeStep
-from jaxlm.environments.rollout import Policy, Transitions, Worlds, advance, play, rollout, start
+from jaxlm.environments.rollout import Policy, advance, play, rollout, start
+from jaxlm.environments.worlds import Transitions, Worlds
 
 __all__ = [
     "Acrobot",
@@ -17,6 +21,8 @@ __all__ = [
     "Catch",
     "Discrete",
     "Environment",
+    "Gymnasium",
+    "Gymnax",
     "MountainCar",
     "Pendulum",
     "Policy",
@@ -24,7 +30,9 @@ __all__ = [
     "Transitions",
     "Worlds",
     "advance",
+    "check_environment",
     "play",
+    "random_action",
     "rollout",
     "start",
 ]

@@ -1,64 +1,16 @@
 """Act in many environments for some steps, and start each again where its episode ends."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxlm.environments.protocol import Environment, PyTree
+from jaxlm.environments.host import Gymnasium
+from jaxlm.environments.protocol import Environment
+from jaxlm.environments.worlds import Transitions, Worlds
 
 Policy = Callable[[jax.Array, jax.Array], tuple[jax.Array, Any]]  # (observations [B], keys [B]) -> (actions, extras)
-
-
-class Worlds(NamedTuple):
-    """Environments in the middle of their episodes; every leaf has the axis of environments first.
-
-    Attributes:
-        state: of the environments.
-        observation: float32 [B, ...], what the agent sees now.
-        score: float32 [B], undiscounted sum of the rewards of the episode so far.
-        length: int32 [B], steps of the episode so far.
-    """
-
-    state: PyTree
-    observation: jax.Array
-    score: jax.Array
-    length: jax.Array
-
-
-class Transitions(NamedTuple):
-    """Steps of environments. Every leaf is [T, B, ...] after `rollout` and [B, ...] after `advance`.
-
-    There is no dead transition at an episode's end: the next observation is that of the state before the reset, so that
-    a truncated episode can be bootstrapped from it.
-
-    Attributes:
-        observation: float32 [..., *observation], before the action.
-        action: int32 or float32.
-        reward: float32.
-        terminated: bool, the task has ended.
-        truncated: bool, a time limit has cut the episode.
-        next_observation: float32, after the action and before any reset.
-        score: float32, sum of the rewards of the episode up to here: that of the whole episode where it ends.
-        length: int32, steps of the episode up to here.
-        extras: what the policy returned beside the action, such as log-probabilities.
-    """
-
-    observation: jax.Array
-    action: jax.Array
-    reward: jax.Array
-    terminated: jax.Array
-    truncated: jax.Array
-    next_observation: jax.Array
-    score: jax.Array
-    length: jax.Array
-    extras: Any
-
-    @property
-    def done(self) -> jax.Array:
-        """Return where an episode ends, for either reason; bool."""
-        return self.terminated | self.truncated
 
 
 def start(environment: Environment, keys: jax.Array) -> Worlds:
@@ -68,6 +20,8 @@ def start(environment: Environment, keys: jax.Array) -> Worlds:
         environment: without a batch axis.
         keys: typed PRNG keys [B].
     """
+    if isinstance(environment, Gymnasium):
+        return environment.start(keys)
     state, observation = jax.vmap(environment.reset)(keys)
     count = len(keys)
     return Worlds(state, observation, jnp.zeros(count), jnp.zeros(count, jnp.int32))
@@ -87,6 +41,8 @@ def advance(
     Returns:
         (worlds, transitions [B, ...] with extras None)
     """
+    if isinstance(environment, Gymnasium):
+        return environment.advance(worlds, actions, keys)
 
     def one(world: Worlds, action: jax.Array, key: jax.Array) -> tuple[Worlds, Transitions]:
         step_key, reset_key = jax.random.split(key)
@@ -142,17 +98,14 @@ def play(environment: Environment, policy: Policy, keys: jax.Array) -> tuple[jax
     """
     split = jax.vmap(lambda key: jax.random.split(key))(keys)
 
-    def move(carry: tuple[Worlds, jax.Array, jax.Array]) -> tuple[Worlds, jax.Array, jax.Array]:
-        worlds, done, t = carry
+    def move(carry: tuple[Worlds, Any, jax.Array, jax.Array]) -> tuple[Worlds, Any, jax.Array, jax.Array]:
+        worlds, found, done, t = carry
         now = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, t)))(split[:, 1])
         actions, _ = policy(worlds.observation, now[:, 0])
-        states, outcomes = jax.vmap(environment.step)(worlds.state, actions, now[:, 1])
-        score = worlds.score + jnp.where(done, 0.0, outcomes.reward)
-        length = worlds.length + ~done
-        worlds = Worlds(states, outcomes.observation, score, length)
-        return worlds, done | outcomes.terminated | outcomes.truncated, t + 1
+        worlds, seen = advance(environment, worlds, actions, now[:, 1])
+        found = jax.tree.map(lambda new, old: jnp.where(done, old, new), (seen.score, seen.length), found)
+        return worlds, found, done | seen.done, t + 1
 
     worlds = start(environment, split[:, 0])
-    first = (worlds, jnp.zeros(len(keys), bool), jnp.zeros((), jnp.int32))
-    worlds, _, _ = jax.lax.while_loop(lambda carry: ~carry[1].all(), move, first)
-    return worlds.score, worlds.length
+    first = (worlds, (worlds.score, worlds.length), jnp.zeros(len(keys), bool), jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(lambda carry: ~carry[2].all(), move, first)[1]

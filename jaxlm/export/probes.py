@@ -14,7 +14,7 @@ from jaxlm.data.images.decode import from_pixels
 from jaxlm.data.tables.columns import CategoryColumn, DateColumn
 from jaxlm.data.tokenizers.specs import AnyTokenizer
 from jaxlm.errors import BadInput
-from jaxlm.predict.agents import ReadObservations
+from jaxlm.predict.agents.actions import ReadObservations
 from jaxlm.predict.answers import TokenizeQuestions
 from jaxlm.predict.continuations import TokenizeChats, TokenizePrompts
 from jaxlm.predict.images import ReadImages

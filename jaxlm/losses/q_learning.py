@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxlm.environments.replay import ReplaySpec
+from jaxlm.environments.off_policy.replay import ReplaySpec
 from jaxlm.errors import BadInput
 from jaxlm.steps import LossFn, Mean, Metrics, Model, PyTree
 
@@ -97,8 +97,8 @@ def temporal_difference(model: Model, double: bool) -> Callable[[PyTree, PyTree,
 def q_learning(model: Model, spec: DQN) -> LossFn:
     """Return the loss of Q-learning, a mean over transitions that is weighted by "weight" (Mnih et al. 2015).
 
-    The batch is that of `environments.replay.n_step` with "weight" float32 (B,), and the target net's parameters are
-    `variables["target"]`. The metrics are "loss" and "difference", the mean of the absolute temporal difference.
+    The batch is that of `n_step` (`jaxlm.environments.off_policy.replay`) with "weight" float32 (B,), and the target
+    net's parameters are `variables["target"]`. The metrics are "loss" and "difference", the mean of the absolute temporal difference.
 
     Args:
         model: its `apply` returns values (B, A).

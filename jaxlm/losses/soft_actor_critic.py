@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxlm.environments.replay import ReplaySpec
+from jaxlm.environments.off_policy.replay import ReplaySpec
 from jaxlm.errors import BadInput
 from jaxlm.steps import LossFn, Mean, Metrics, Model, PyTree
 
@@ -20,8 +20,8 @@ class SAC:
     """Spec of soft actor-critic with a learned temperature (Haarnoja et al. 2018, arXiv:1812.05905).
 
     The three losses read what the others learn from variables of the names "actor", "critic", "target" (parameters)
-    and "temperature" (the logarithm, a scalar). A batch is that of `environments.replay.n_step` with one step and
-    actions from -1 to 1, "weight" float32 (B,), and "noise" float32 (B, 2, A) from N(0, 1).
+    and "temperature" (the logarithm, a scalar). A batch is that of `n_step` (`jaxlm.environments.off_policy.replay`)
+    with one step and actions from -1 to 1, "weight" float32 (B,), and "noise" float32 (B, 2, A) from N(0, 1).
 
     Attributes:
         discount: of the reward of each further step.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxlm.environments import Transitions
-from jaxlm.environments.replay import ReplaySpec, draw_places, n_step, remember, reprioritise, start_replay
+from jaxlm.environments.off_policy.replay import ReplaySpec, draw_places, n_step, remember, reprioritise, start_replay
 from jaxlm.errors import BadInput
 
 RINGS, ROOM = 2, 6

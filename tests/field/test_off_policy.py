@@ -11,7 +11,7 @@ from jaxlm.data import Episodes
 from jaxlm.data.offline.transitions import RecordedTransitions
 from jaxlm.data.text.prompts import DigitPrompts
 from jaxlm.environments import CartPole, Pendulum
-from jaxlm.environments.replay import ReplaySpec
+from jaxlm.environments.off_policy.replay import ReplaySpec
 from jaxlm.errors import BadInput
 from jaxlm.losses import CQL, DQN, GRPO, SAC
 from jaxlm.losses.rewards import SortedDigits

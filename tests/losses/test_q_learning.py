@@ -9,7 +9,7 @@ import pytest
 
 from jaxlm import steps
 from jaxlm.environments import Box, Discrete, TimeStep, rollout, start
-from jaxlm.environments.replay import ReplaySpec, n_step, start_replay
+from jaxlm.environments.off_policy.replay import ReplaySpec, n_step, start_replay
 from jaxlm.errors import BadInput
 from jaxlm.losses import DQN
 from jaxlm.losses.q_learning import temporal_difference

@@ -7,8 +7,8 @@ import pytest
 
 from jaxlm import steps
 from jaxlm.environments import CartPole, Pendulum
-from jaxlm.environments.replay import ReplaySpec
-from jaxlm.environments.wrappers.unit_actions import UnitActions
+from jaxlm.environments.off_policy.replay import ReplaySpec
+from jaxlm.environments.off_policy.unit_actions import UnitActions
 from jaxlm.errors import BadInput
 from jaxlm.losses import SAC
 from jaxlm.losses.soft_actor_critic import squashed

@@ -1,1 +1,0 @@
-"""Environments around other environments."""

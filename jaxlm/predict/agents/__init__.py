@@ -1,0 +1,1 @@
+"""What an agent does for an observation, and an episode of it to look at."""
