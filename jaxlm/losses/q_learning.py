@@ -98,7 +98,8 @@ def q_learning(model: Model, spec: DQN) -> LossFn:
     """Return the loss of Q-learning, a mean over transitions that is weighted by "weight" (Mnih et al. 2015).
 
     The batch is that of `n_step` (`jaxlm.environments.off_policy.replay`) with "weight" float32 (B,), and the target
-    net's parameters are `variables["target"]`. The metrics are "loss" and "difference", the mean of the absolute temporal difference.
+    net's parameters are `variables["target"]`. The metrics are "loss" and "difference", the mean of the absolute
+    temporal difference.
 
     Args:
         model: its `apply` returns values (B, A).
