@@ -74,7 +74,7 @@ def _teacher(path: str, step: int | None, sha256: str, inputs: tuple[str, ...]) 
 
     def apply(variables: Any, batch: Any) -> jax.Array:
         others = {name: x for name, x in variables.items() if name != "params"}
-        return function(variables["params"], others, batch, None, train=False)[0]["logits"]
+        return function(variables["params"], others, batch, jax.random.key(0), train=False)[0]["logits"]
 
     return apply, read_run(home, step)
 
