@@ -4,7 +4,6 @@ python experiments/federated.py configs/federated_digits.py [--run.steps 50 ...]
 """
 
 from dataclasses import replace
-from typing import Any
 
 import jax
 
@@ -44,8 +43,7 @@ def build(config: FederatedConfig, place: Placement) -> Experiment:
     if controlled:
         step = scaffold(grad, local.optim.peak_lr, serve, place.sum, clients=data.clients, parts=run.accumulate)
     else:
-        options: Any = {"proximal": local.proximal, "weights": local.weights, "clip_norm": local.clip_norm}
-        rounds = federated(grad, local_tx, **options)
+        rounds = federated(grad, local_tx, proximal=local.proximal, weights=local.weights, clip_norm=local.clip_norm)
         step = serve(place.reduce(steps.accumulate(rounds, run.accumulate)))
     measure = steps.evaluate(loss)
     return Experiment(

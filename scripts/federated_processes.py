@@ -104,7 +104,7 @@ def work(words: argparse.Namespace) -> None:
     state, step = place.init(experiment.init, jax.random.key(run.seed)), place.compile(experiment.step)
     for index in range(words.rounds):
         state, _ = step(state, put(rounds[index]))
-    leaves: Any = {
+    leaves: dict[str, Any] = {
         jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(state.params)
     }
     if words.index == 0:

@@ -47,8 +47,8 @@ class Participant:
         local = config.local
         _, gradient = compose_local(config)
         tx = local.optim(self._rows.updates)
-        options: Any = {"proximal": local.proximal, "weights": local.weights, "clip_norm": local.clip_norm}
-        self._grad = jax.jit(federated(gradient, tx, **options))
+        rounds = federated(gradient, tx, proximal=local.proximal, weights=local.weights, clip_norm=local.clip_norm)
+        self._grad = jax.jit(rounds)
 
     def train(self, params: Any, number: int) -> tuple[Any, float, float]:
         """Train in a round.

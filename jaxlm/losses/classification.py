@@ -5,7 +5,7 @@ Shapes: B batch, K classes.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -37,8 +37,7 @@ class Classification:
 
     def __call__(self, model: Model, inputs: tuple[str, ...] = IMAGE, mix: Mix | None = None) -> LossFn:
         """Return the loss of a model that takes these entries of a batch (see `classification`)."""
-        options: Any = {"smoothing": self.smoothing, "class_weights": self.class_weights}
-        return classification(model, **options, inputs=inputs, mix=mix)
+        return classification(model, smoothing=self.smoothing, class_weights=self.class_weights, inputs=inputs, mix=mix)
 
 
 def classification(
