@@ -80,8 +80,9 @@ def unfold_and_multiply(x_BHWI: jax.Array, kernel_HWIO: jax.Array, padding: Padd
     """Convolve at stride 1 by one matrix product of all patches, which take the input's memory times the kernel's area.
 
     XLA's CPU backend computes a convolution within a loop, such as the local updates of federated learning, four times
-    slower than outside of one. Measured for the CNN of configs/federated_mnist.py and batches of 10, in milliseconds of
-    CPU time an update: convolutions 4.9 outside of a loop and 21 within, matrix products 3.8 within.
+    slower than outside of one. Measured for a CNN with widths (8, 16) and 64 hidden units on 28 x 28 images, in batches
+    of 10, in milliseconds of CPU time an update: convolutions 4.9 outside of a loop and 21 within, matrix products
+    3.8 within.
     """
     high, wide = kernel_HWIO.shape[:2]
     padded = jnp.pad(x_BHWI, ((0, 0), *padding, (0, 0)))
