@@ -190,6 +190,9 @@ def flat(value):
     return [leaf for item in value for leaf in flat(item)] if isinstance(value, list) else [value]
 
 
+SEVERAL = ("rotary_scaling", "strings", "spec_augment", "neighbours", "privacy")  # None, or several fields
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.py")), ids=lambda file: file.stem)
 def test_every_field_of_every_config_can_be_set_or_says_where(file):
     config = load_config(file)
@@ -199,7 +202,7 @@ def test_every_field_of_every_config_can_be_set_or_says_where(file):
     words = [word for name, x in values.items() for word in override_words(name, texts[name], x)]
     assert parse(config, words, "") == config
     for name in fields(to_json(config)).keys() - values.keys():
-        if name.endswith(("rotary_scaling", "strings", "spec_augment", "neighbours")):  # None, or several fields
+        if name.endswith(SEVERAL):
             with pytest.raises(BadInput, match=r"has no value that a word could change: set it in the config file"):
                 parse(config, override_words(name, "3", None), "")
         else:
