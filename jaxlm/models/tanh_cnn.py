@@ -43,8 +43,8 @@ class TanhCNN(Module):
         """
         del train
         height, width = image_BHWC.shape[1:3]
-        if min(height, width) < 12:
-            raise BadInput(f"images of {height} x {width} are too small: TanhCNN takes 12 x 12 and larger ones")
+        if min(height, width) < 14:
+            raise BadInput(f"images of {height} x {width} are too small: TanhCNN takes 14 x 14 and larger ones")
         first, second = self.channels
         x_BHWC = jnp.tanh(Dense(first, name="conv_1")(_patches(image_BHWC, kernel=8, padding=3)))
         x_BHWC = jnp.tanh(Dense(second, name="conv_2")(_patches(_largest(x_BHWC), kernel=4, padding=0)))

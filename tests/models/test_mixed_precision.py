@@ -16,8 +16,11 @@ from jaxlm.losses import (
     Adversarial,
     Detection,
     FlowMatching,
+    NextCode,
     TextToMel,
+    VectorQuantisation,
     classification,
+    contrastive,
     ctc,
     dpo,
     flow_matching,
@@ -25,9 +28,12 @@ from jaxlm.losses import (
     next_token,
     recommendation,
 )
+from jaxlm.models.actor_critic import ActorCritic
 from jaxlm.models.adapted import Adapted
 from jaxlm.models.bert import BERT, MaskedLanguageModel
+from jaxlm.models.clip import CLIP
 from jaxlm.models.conformer import Conformer
+from jaxlm.models.dalle import DALLE
 from jaxlm.models.dit import DiT
 from jaxlm.models.dlrm import DLRM
 from jaxlm.models.factorization import MatrixFactorization
@@ -40,15 +46,19 @@ from jaxlm.models.lstm import LSTM
 from jaxlm.models.lstm_text_to_text import LSTMTextToText
 from jaxlm.models.matcha import Matcha
 from jaxlm.models.neumf import NeuMF
+from jaxlm.models.q_network import QNetwork
 from jaxlm.models.sasrec import SASRec
+from jaxlm.models.soft_actor_critic import SoftActorCritic
 from jaxlm.models.speech_to_tokens import BiLSTM, SpeechToTokens
 from jaxlm.models.t5 import T5
 from jaxlm.models.table_mlp import TableMLP
 from jaxlm.models.table_resnet import TableResNet
+from jaxlm.models.tanh_cnn import TanhCNN
 from jaxlm.models.transformer import Transformer
 from jaxlm.models.two_tower import TwoTower
 from jaxlm.models.unet import UNet
 from jaxlm.models.vocos import Vocos
+from jaxlm.models.vq_vae import VQVAE
 from jaxlm.models.whisper import Whisper
 from jaxlm.models.wide_and_deep import WideAndDeep
 from jaxlm.nn.feature_tokens import FeatureTokens
@@ -180,6 +190,41 @@ def of_two_nets(method, residual):
     return OneNet(model, method), lend(loss, {"make": "maker"}.get(other, other), lambda _: lent), batch
 
 
+class Pairs:
+    """A model of images and captions, which are a part of what models of paths are initialised with."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def init(self, key, image, times, *caption):
+        return self.model.init(key, image, *caption)
+
+
+class Acting:
+    """A net of an agent, by one of its methods."""
+
+    def __init__(self, model, method="__call__", *actions):
+        self.model, self.method, self.actions = model, method, actions
+
+    def init(self, key, observation):
+        return self.model.init(key, observation, *self.actions, method=self.method)
+
+    def loss(self, params, variables, batch, key, *, train):
+        given = (batch["observation"], *self.actions)
+        found = self.model.apply({"params": params, **variables}, *given, method=self.method)
+        total = sum(jnp.square(x.astype(jnp.float32)).sum() for x in jax.tree.leaves(found))
+        return {"loss": Mean(total, jnp.float32(BATCH))}, variables
+
+
+def of_agents(*parts):
+    acting = Acting(*parts)
+    return acting, acting.loss, {"observation": jax.random.normal(KEY, (BATCH, 6))}
+
+
+IMAGES = {"image": jax.random.normal(KEY, (BATCH, 14, 14, 1))}
+SMALL_VQVAE, SMALL_TANH = VQVAE(shape=(4, 4, 1), widths=(4,), book=8, code_width=4), TanhCNN(CLASSES, (3, 4), 5)
+SMALL_DALLE = DALLE(SMALL_VQVAE, GPT(vocab=20, depth=1, width=8, heads=2, context=6))
+SMALL_CLIP = CLIP(BERT_TINY, widths=(4,), width=6)
 FRAMES = {"mel": jax.random.normal(KEY, (BATCH, 24, 8)), "frames": jnp.full(BATCH, 24), "mask": jnp.ones(BATCH)}
 ADAPTED = Adapted(small_gpts.SMALL, LoRA(rank=2, dora=True, full="embed|bias|scale"), bits=8)
 CASES = {
@@ -217,6 +262,14 @@ CASES = {
     "dit": of_captions(DiT(BERT_TINY, patch=2, depth=1, width=8, heads=2)),
     "unet": of_captions(UNet(BERT_TINY, widths=(4, 8), heads=2)),
     "fcos": of_boxes(),
+    "vq vae": (SMALL_VQVAE, VectorQuantisation()(SMALL_VQVAE), {"image": IMAGES["image"][:, :4, :4]}),
+    "dalle": (Pairs(SMALL_DALLE), NextCode()(SMALL_DALLE), of_captions(None)[2]),
+    "clip": (Pairs(SMALL_CLIP), contrastive(SMALL_CLIP), of_captions(None)[2]),
+    "tanh cnn": (SMALL_TANH, classification(SMALL_TANH), IMAGES | LABELS),
+    "actor critic": of_agents(ActorCritic(actions=2, hidden=(5,))),
+    "q network": of_agents(QNetwork(actions=2, hidden=(5, 5), duelling=True)),
+    "soft actor": of_agents(SoftActorCritic(actions=2, hidden=(5,))),
+    "soft critic": of_agents(SoftActorCritic(actions=2, hidden=(5,)), "judge", jnp.zeros((BATCH, 2))),
     **{
         f"{method} {'residual' * residual}": of_two_nets(method, residual)
         for method in ("make", "judge")
@@ -237,13 +290,15 @@ def inputs_of(batch):
         return jnp.zeros(1, jnp.int32), jnp.zeros((1, 1), jnp.int32)
     if "keys" in batch:
         return batch["image"], jnp.zeros(BATCH), batch["tokens"], batch["segments"]
+    if "observation" in batch:
+        return (batch["observation"],)
     of_sound = next((name for name in ("features", "mel") if name in batch), None)
     return (batch[of_sound], batch["frames"]) if of_sound else (batch.get("image", TOKENS),)
 
 
 def floats_of(batch):
     """The inputs that are cast."""
-    return tuple(name for name in ("image", "features", "mel", "numbers") if name in batch)
+    return tuple(name for name in ("image", "features", "mel", "numbers", "observation") if name in batch)
 
 
 def half(x):

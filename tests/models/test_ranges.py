@@ -13,10 +13,13 @@ import jaxlm.models
 from jaxlm.data.images.sources import Digits
 from jaxlm.errors import BadInput
 from jaxlm.losses import Classification
+from jaxlm.models.actor_critic import ActorCritic
 from jaxlm.models.adapted import Adapted
 from jaxlm.models.bert import BERT, MaskedLanguageModel
+from jaxlm.models.clip import CLIP
 from jaxlm.models.cnn import CNN
 from jaxlm.models.conformer import Conformer
+from jaxlm.models.dalle import DALLE
 from jaxlm.models.dit import DiT
 from jaxlm.models.dlrm import DLRM
 from jaxlm.models.factorization import MatrixFactorization
@@ -31,18 +34,22 @@ from jaxlm.models.lstm_text_to_text import LSTMTextToText
 from jaxlm.models.matcha import Matcha
 from jaxlm.models.mlp import MLP
 from jaxlm.models.neumf import NeuMF
+from jaxlm.models.q_network import QNetwork
 from jaxlm.models.resnet import ResNet
 from jaxlm.models.sasrec import SASRec
+from jaxlm.models.soft_actor_critic import SoftActorCritic
 from jaxlm.models.speech_to_tokens import BiLSTM, SpeechToTokens
 from jaxlm.models.t5 import T5
 from jaxlm.models.table_mlp import TableMLP
 from jaxlm.models.table_resnet import TableResNet
+from jaxlm.models.tanh_cnn import TanhCNN
 from jaxlm.models.transformer import Transformer
 from jaxlm.models.two_tower import TwoTower
 from jaxlm.models.unet import UNet
 from jaxlm.models.vgg import VGG
 from jaxlm.models.vit import ViT
 from jaxlm.models.vocos import Vocos
+from jaxlm.models.vq_vae import VQVAE
 from jaxlm.models.whisper import Whisper
 from jaxlm.models.wide_and_deep import WideAndDeep
 from jaxlm.nn.feature_tokens import FeatureTokens
@@ -91,10 +98,18 @@ MODELS = (
     DiT(ENCODER, patch=2, depth=1, width=8, heads=2),
     UNet(ENCODER, widths=(4, 8)),
     GAN(ENCODER),
+    VQVAE(),
+    DALLE(VQVAE(), GPT(vocab=200, depth=1, width=4, heads=2, context=60)),
+    CLIP(ENCODER),
+    ActorCritic(actions=2),
+    QNetwork(actions=2),
+    SoftActorCritic(actions=2),
+    TanhCNN(classes=2),
 )
 # Made by models alone:
 LAYERS = {"Block", "MaskedHead", "Basic", "Bottleneck", "Attention", "Stack", "Inner", "TextToText", "ConformerBlock"}
 LAYERS |= {"AttentionDecoder", "FixedPositions", "ConditionedBlock", "JudgeBlock", "Tower"}
+LAYERS |= {"ResidualBlock", "ImageEncoder", "ImageDecoder"}
 
 
 def changed(value):
