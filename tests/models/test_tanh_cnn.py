@@ -37,6 +37,6 @@ def test_patches_and_products_are_convolutions(size):
 
 
 def test_images_too_small_are_refused():
-    with pytest.raises(BadInput, match="images of 8 x 8 are too small"):
+    with pytest.raises(BadInput, match="images of 13 x 13 are too small"):
         TanhCNN(classes=10).init(jax.random.key(0), jnp.zeros((1, 13, 13, 1)))
     TanhCNN(classes=10).init(jax.random.key(0), jnp.zeros((1, 14, 14, 1)))  # the smallest
