@@ -5,7 +5,7 @@ H height, W width, C channels, L tokens of a caption.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import jax
@@ -53,8 +53,9 @@ def check_shape(config: Any) -> None:
     config.model.validate()
     shape = tuple(config.data.shape())
     if shape != tuple(config.model.shape):
-        size = " ".join(map(str, shape))
-        raise BadInput(f"the images are {list(shape)} and model.shape {list(config.model.shape)}: set it to {size}")
+        own = any(field.name == "shape" for field in fields(config.model))
+        name, size = "model.shape" if own else "model.pictures.shape", " ".join(map(str, shape))
+        raise BadInput(f"the images are {list(shape)} and {name} {list(config.model.shape)}: set --{name} {size}")
 
 
 @dataclass(frozen=True, kw_only=True)
