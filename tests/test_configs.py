@@ -207,7 +207,8 @@ def check_golden(name, found, fingerprint):
     if stored["fingerprint"] == fingerprint and name not in UNSTEADY:
         assert found == stored["losses"]
     elif name in AMPLIFIED:
-        np.testing.assert_allclose(found[:2], stored["losses"][:2], rtol=1e-2)
+        # advantages within a group have a mean of 0, so a loss of answers may be rounding alone at first
+        np.testing.assert_allclose(found[:2], stored["losses"][:2], rtol=1e-2, atol=1e-6)
     else:
         loose = (*IMAGES, *DETECTORS, "dp_minilm_sst2")
         np.testing.assert_allclose(found, stored["losses"], rtol=1e-3 if name in loose else 1e-5)
