@@ -6,6 +6,7 @@ python experiments/contrastive.py configs/clip_digits.py [--run.steps 500 ...]
 import json
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxlm import steps
@@ -13,6 +14,7 @@ from jaxlm.losses import contrastive
 from jaxlm.metrics.retrieval import Retrieval
 from jaxlm.parallel import Placement
 from jaxlm.predict import Predictor
+from jaxlm.predict.predictor import in_evaluation
 from jaxlm.predict.vision.captions import caption_chooser, logits_of_captions
 from jaxlm.runs.directory import CLASSES, RunDirectory
 from jaxlm.steps import LossFn, Metrics, transforms
@@ -30,10 +32,15 @@ def build(config: Config, place: Placement) -> Experiment:
         loss = transforms.cast(contrastive(config.model, place.gather), config.run.dtype)
         return transforms.prepare(loss, data.prepare)
 
+    def pairs(params: Any, variables: Any, batch: Any, key: jax.Array, *, train: bool) -> tuple[Any, Any]:
+        inputs = data.prepare(batch)["image"], batch["tokens"], batch["segments"]
+        found = model.apply({"params": params, **variables}, *inputs)
+        return {"image": found.image, "caption": found.caption}, variables
+
+    vectors = in_evaluation(transforms.cast(pairs, config.run.dtype))
+
     def outputs(state: steps.TrainState, batch: Any) -> Any:
-        variables = steps.eval_variables(state.params, state.variables, state.ema)
-        found = model.apply(variables, data.prepare(batch)["image"], batch["tokens"], batch["segments"])
-        return {"image": found.image, "caption": found.caption}
+        return vectors(steps.eval_variables(state.params, state.variables, state.ema), batch)
 
     image, _, *caption = data.example()
     return supervised(

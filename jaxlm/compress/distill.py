@@ -68,7 +68,9 @@ class Distilled:
 def _teacher(path: str, step: int | None, sha256: str, inputs: tuple[str, ...]) -> tuple[Callable[..., Any], Any]:
     """Return (variables, batch) -> logits of a run's model, and its variables; read once a process."""
     if sha256 and (found := weights_digest(path, step)) != sha256:
-        raise BadInput(f"the weights of the teacher {path} have changed ({found[:12]}, not {sha256[:12]}): distil anew")
+        raise BadInput(
+            f"the weights of the teacher {path} have changed ({found[:12]}, not {sha256[:12]}): distil again"
+        )
     home = RunDirectory.existing(path)
     function = forward(home.config().model, inputs)
 

@@ -1,4 +1,4 @@
-"""Histograms that stand for the distribution of a feature: small, without any example, and added by adding counts."""
+"""Histograms of the distribution of a feature: small, without any example, and added by adding counts."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

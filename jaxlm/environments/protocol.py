@@ -62,7 +62,7 @@ class TimeStep(NamedTuple):
 
 
 class Environment(Protocol):
-    """One environment, without a batch axis: `jax.vmap` makes many. A frozen dataclass, so that it stands in a config.
+    """One environment, without a batch axis: `jax.vmap` makes many. A frozen dataclass, so that a config can hold it.
 
     Its state is a pytree of arrays that holds all that the next step depends on, the steps so far of the time limit
     included. So a state that is saved in the middle of an episode goes on to the same bits.

@@ -13,7 +13,7 @@ class LocalTraining:
     """How a client trains in a round.
 
     Attributes:
-        optim: its optimizer, which starts anew in each round; a schedule is over the updates of a round.
+        optim: its optimizer, whose state is new in each round; a schedule is over the updates of a round.
         method: "average" is federated averaging; "scaffold" corrects the drift of clients by control variates.
         proximal: mu of FedProx.
         weights: the server's average is weighted by the examples of a client, or each client counts as one.

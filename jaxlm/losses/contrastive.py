@@ -1,4 +1,4 @@
-"""Images and captions that fit, told from those that do not.
+"""Contrastive loss of images and captions: do they belong together?
 
 B batch, H height, W width, C channels, L tokens of a caption.
 """

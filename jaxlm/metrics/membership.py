@@ -1,4 +1,4 @@
-"""How well an attack tells the examples that a model was trained on from others, by their scores.
+"""How well an attack separates the examples that a model was trained on from others, by their scores.
 
 M members, O others.
 """

@@ -45,7 +45,7 @@ def federated(
 
     Args:
         grad: the gradient of a local batch as sums, such as `steps.grad(loss)`.
-        tx: the optimizer of a client, which starts anew in each round.
+        tx: the optimizer of a client, whose state is new in each round.
         proximal: mu of FedProx, which adds the gradient of mu / 2 |w_k - w|^2 (Li et al. 2020, arXiv:1812.06127).
         weights: n_k is the weight of the client's loss, or 1 for each client that trained.
         clip_norm: the largest global L2 norm of w - w_k, to which a larger one is scaled down; None is off. With

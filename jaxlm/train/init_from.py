@@ -105,7 +105,7 @@ class InitFrom:
         if source.model is not None:
             if self.into:
                 raise BadInput(
-                    f"init.into is {self.into!r}, and {self.path} is no run: leave init.into out, or give a run"
+                    f"init.into is {self.into!r}, and {self.path} is not a run: leave init.into out, or give a run"
                 )
             found = fit_to(pretrained.PretrainedModel(source.model, found), model, wanted, str(self.path))
         fresh = self._fresh(model)

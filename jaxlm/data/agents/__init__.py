@@ -1,1 +1,1 @@
-"""Data of agents: keys to act with and episodes to play, and files of what somebody did."""
+"""Data of agents: keys to act with and episodes to play, and files of recorded episodes."""

@@ -46,7 +46,7 @@ class UnitActions:
         return self.inside.reset(key)
 
     def step(self, state: PyTree, action: jax.Array, key: jax.Array) -> tuple[PyTree, TimeStep]:
-        """Return (state, time step) after the action that this one stands for."""
+        """Return (state, time step) after the action that this one represents."""
         return self.inside.step(state, self.outside(action), key)
 
     def outside(self, action: jax.Array) -> jax.Array:

@@ -22,10 +22,10 @@ MOST = 16  # requests of a shadow under way; more are left out, so that it never
 
 @dataclass(frozen=True)
 class Trial:
-    """What stands beside the one model of a service.
+    """The shadow or canary of the one model of a service.
 
     Attributes:
-        shadow: folder of a model that is asked copies of the requests, and whose answers nobody gets; None: none.
+        shadow: folder of a model that is asked copies of the requests, and whose answers are only compared; None: none.
         canary: folder of a model that answers some of the requests; None: none.
         share: of the requests that the canary answers.
     """
@@ -93,13 +93,13 @@ def is_chosen(request: str, share: float) -> bool:
 def open_trial(
     trial: Trial, shelf: Shelf, open_path: Callable[[Path], Served], counters: Counters, seconds: float
 ) -> Shadow | None:
-    """Open what stands beside the one model of a shelf; a canary is put there, and a shadow is returned.
+    """Open the shadow or canary of the one model of a shelf; a canary is put there, and a shadow is returned.
 
     Raises:
         BadInput: there are several models, or another one is asked in another way.
     """
     if len(shelf.models()) != 1:
-        raise BadInput("a shadow or canary stands beside one model, and there are several: serve that one alone")
+        raise BadInput("a shadow or canary is compared with one model, and there are several: serve that one alone")
     (first,) = shelf.models()
 
     def opened(path: Path) -> Served:

@@ -1,4 +1,4 @@
-"""Attack a run: can the examples that it was trained on be told from others by their loss?"""
+"""Attack a run: does the loss reveal which examples it was trained on?"""
 
 import argparse
 import json
@@ -37,7 +37,7 @@ def attack(words: argparse.Namespace) -> int:
         for number, source in enumerate(parts):
             scores[number] = scores[number] + losses_of(other, state, source, words.examples) / len(words.reference)
     if min(map(len, scores)) < 2 or not all(np.isfinite(part).all() for part in scores):
-        raise BadInput(f"{words.run}: fewer than two examples, or a loss that is not finite: nothing can be told")
+        raise BadInput(f"{words.run}: fewer than two examples, or a loss that is not finite: nothing can be measured")
     found = measure_membership(*scores)
     counts = f"{len(scores[0]):,} members and {len(scores[1]):,} others"
     print(f"membership: AUC {found.auc:.4f}, 95 % interval {found.low:.4f} to {found.high:.4f} (at {step}, {counts})")

@@ -70,7 +70,7 @@ def score_answer(answer: dict[str, Any], label: str) -> float:
             return -abs(answer["value"] - float(label))
         except ValueError:
             raise BadInput(
-                f"the label {label[:60]!r} is no number, and the answers are: correct the feedback"
+                f"the label {label[:60]!r} is not a number, and the answers are: correct the feedback"
             ) from None
     for name in TEXTS:
         if isinstance(answer.get(name), str):
