@@ -23,6 +23,7 @@ from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.settings import COMPOSED
 from jaxlm.steps import LossFn, Mean, transforms
 from jaxlm.train import Config, Evaluation, Experiment, main
+from jaxlm.train.compose import joint_updates
 
 
 def build(config: Config, place: Placement) -> Experiment:
@@ -66,12 +67,6 @@ def build(config: Config, place: Placement) -> Experiment:
         nets = {"actor": actor, "critic": critic, "temperature": temperature, "target": target}
         return {**nets, "worlds": worlds, "replay": replay}, metrics
 
-    def step(state: steps.Joint, batch: Any) -> tuple[steps.Joint, steps.Metrics]:
-        keys = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
-        fold = jax.vmap(lambda number: jax.vmap(lambda key: jax.random.fold_in(key, number))(keys))
-        parts, metrics = jax.lax.scan(learn, state.parts, fold(jnp.arange(sac.updates)))
-        return state.replace(step=state.step + 1, parts=parts), jax.tree.map(lambda x: x.sum(0), metrics)
-
     def init(key: jax.Array) -> steps.Joint:
         keys, seen, action = jax.random.split(key, 7), data.example(), jnp.zeros((1, model.actions))
         actor = model.init(keys[0], seen, method="act")["params"]
@@ -103,7 +98,7 @@ def build(config: Config, place: Placement) -> Experiment:
 
     return Experiment(
         init=init,
-        step=transforms.skip_nonfinite(step, run.skip_limit),
+        step=transforms.skip_nonfinite(joint_updates(learn, sac.updates), run.skip_limit),
         train_data=data.train(run.seeds.data, run.seeds.noise),
         evaluations={"eval": Evaluation(data.eval(), outputs)},
         throughput=(data.environments * sac.acts * sac.updates, "steps"),

@@ -6,12 +6,15 @@ An experiment whose optimisation *is* the idea, such as a GAN or an agent, write
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from jaxlm import steps
 from jaxlm.parallel import Placement
 from jaxlm.privacy.compose import private_batches, private_gradient, private_plan
 from jaxlm.privacy.plan import PrivacyPlan
 from jaxlm.runs.settings import COMPOSED
-from jaxlm.steps import EvalFn, LossFn, StepFn, transforms
+from jaxlm.steps import EvalFn, LossFn, Metrics, StepFn, transforms
 from jaxlm.train.config import Config
 from jaxlm.train.evaluate import Evaluation
 from jaxlm.train.experiment import Experiment
@@ -111,3 +114,24 @@ def supervised(
         init_from=config.init,
         **{**composed, **parts},
     )
+
+
+def joint_updates(learn: Callable[[Any, jax.Array], tuple[Any, Metrics]], updates: int) -> StepFn:
+    """Make a step of a joint state of several updates in one program, each with a key for each environment.
+
+    Args:
+        learn: (parts, typed PRNG keys [B]) -> (parts, metrics).
+        updates: in a step.
+
+    Returns:
+        (state, batch with "keys" uint32 [B, 2]) -> (state, metrics merged over the updates); update n draws from
+        `fold_in(key, n)`.
+    """
+
+    def step(state: steps.Joint, batch: Any) -> tuple[steps.Joint, Metrics]:
+        keys_B = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+        fold = jax.vmap(lambda number: jax.vmap(lambda key: jax.random.fold_in(key, number))(keys_B))
+        parts, metrics = jax.lax.scan(learn, state.parts, fold(jnp.arange(updates)))
+        return state.replace(step=state.step + 1, parts=parts), jax.tree.map(lambda x: x.sum(0), metrics)
+
+    return step
