@@ -34,7 +34,7 @@ class Counters:
         self.shadow_seconds = Histogram(
             "jaxlm_shadow_seconds", "Time of a shadow", ["model"], buckets=SECONDS, registry=own
         )
-        told = {
+        texts = {
             "values": "Values of a feature in the window",
             "psi": "Population stability index of a feature since the export",
             "ks": "Kolmogorov-Smirnov statistic of a feature since the export",
@@ -42,7 +42,7 @@ class Counters:
             "alarm": "-1 too few values, 0 the same, 1 moved, 2 drift",
         }
         labels = ["model", "feature"]
-        self._drift = {name: Gauge(f"jaxlm_drift_{name}", text, labels, registry=own) for name, text in told.items()}
+        self._drift = {name: Gauge(f"jaxlm_drift_{name}", text, labels, registry=own) for name, text in texts.items()}
 
     def batch(self, model: str) -> Callable[[int, int], None]:
         """Return what a batcher calls with the rows of a batch and its size."""

@@ -149,7 +149,7 @@ def test_labels_say_which_model_is_better_by_a_paired_test(home, tmp_path):
 def test_an_answer_is_scored_by_its_label():
     assert score_answer({"value": 2.5}, "2") == -0.5
     assert (score_answer({"label": "a"}, "a"), score_answer({"text": "x"}, "y")) == (1.0, 0.0)
-    with pytest.raises(BadInput, match="no number"):
+    with pytest.raises(BadInput, match="not a number"):
         score_answer({"value": 2.5}, "many")
     with pytest.raises(BadInput, match="cannot be compared"):
         score_answer({"boxes": []}, "a")

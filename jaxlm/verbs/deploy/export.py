@@ -27,18 +27,18 @@ def export(words: argparse.Namespace) -> int:
     out = Path(words.out)
     with whole_folder(out) as partial:
         if words.to == "embeddings":
-            told = _write_embedder(partial, words)
-            print(f"{told} written to {out}")
+            summary = _write_embedder(partial, words)
+            print(f"{summary} written to {out}")
             return 0
         home = RunDirectory.existing(words.run)
         if words.to == "artefact":
-            told = _write_artefact(partial, home, words.step, words.probe)
+            summary = _write_artefact(partial, home, words.step, words.probe)
         elif words.probe:
             raise BadInput(f"--probe is for an artefact, not for --to {words.to}: leave it out")
         else:
             write = {"hf": _write_model, "onnx": _write_onnx, "peft": _write_adapters}[words.to]
-            told = write(partial, home, words.step)
-    print(f"{told} written to {out}")
+            summary = write(partial, home, words.step)
+    print(f"{summary} written to {out}")
     return 0
 
 

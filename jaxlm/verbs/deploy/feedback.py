@@ -38,7 +38,7 @@ def feedback(words: argparse.Namespace) -> int:
     return 0
 
 
-def _compare(words: argparse.Namespace, told: list[Any]) -> int:
+def _compare(words: argparse.Namespace, rows: list[Any]) -> int:
     """Print how two models do on the same labelled inputs, and whether the second is better by more than chance."""
     from jaxlm.ablate.report.statistics import LEVEL, sign_flip
     from jaxlm.export.artefact import from_wire
@@ -46,7 +46,7 @@ def _compare(words: argparse.Namespace, told: list[Any]) -> int:
 
     if words.last is not None and words.last < 1:
         raise BadInput(f"--last is {words.last}: it must be at least 1")
-    labelled = [one for one in told if one.label is not None][-(words.last or 0) :]
+    labelled = [one for one in rows if one.label is not None][-(words.last or 0) :]
     if not labelled:
         raise BadInput("no feedback has a label and its input: nothing to compare on")
     inputs = [from_wire(one.input) for one in labelled]

@@ -27,7 +27,7 @@ def monitor(words: argparse.Namespace) -> int:
         if words.artefact is not None:
             raise BadInput("a service compares with its own artefact: leave --artefact out")
         found = of_service(words.source, (os.environ.get(TOKENS) or "").split(",")[0].strip() or None)
-        found = {name: told for name, told in found.items() if words.model in (None, name)}
+        found = {name: findings for name, findings in found.items() if words.model in (None, name)}
     else:
         if words.artefact is None:
             raise BadInput("a database says nothing of the export: give --artefact DIR to compare with")
@@ -36,13 +36,13 @@ def monitor(words: argparse.Namespace) -> int:
         artefact = Path(words.artefact)
         found = {words.model or artefact.name: of_predictions(words.source, artefact, words.model, words.window)}
     if words.json:
-        print(json.dumps({name: [dataclasses.asdict(one) for one in told] for name, told in found.items()}))
+        print(json.dumps({name: [dataclasses.asdict(one) for one in findings] for name, findings in found.items()}))
         return 0
     if not any(found.values()):
         print("nothing to compare: no model here was exported with sketches of its data, or none was asked yet")
         return 0
-    for name, told in found.items():
-        print(f"{name}\n{_table(told)}\n")
+    for name, findings in found.items():
+        print(f"{name}\n{_table(findings)}\n")
     print(
         f"drift: PSI of at least {LARGE} and p below {LEVEL} over the number of features; moved: the same with {SMALL};"
         f" few: below {FEWEST} values"
@@ -50,9 +50,9 @@ def monitor(words: argparse.Namespace) -> int:
     return 0
 
 
-def _table(told: list[Drift]) -> str:
+def _table(findings: list[Drift]) -> str:
     rows: list[list[Any]] = []
-    for one in told:
+    for one in findings:
         ks = "" if one.ks is None else f"{one.ks:.3f}"
         rows.append([one.feature, one.values, f"{one.psi:.3f}", ks, f"{one.p:.2g}", one.verdict])
     return tabulate(rows, ["feature", "values", "PSI", "KS", "p", "verdict"], disable_numparse=True)
