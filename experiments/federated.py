@@ -14,6 +14,7 @@ from jaxlm.losses import IMAGE
 from jaxlm.parallel import Placement
 from jaxlm.predict import Predictor, forward
 from jaxlm.predict.images import image_classifier
+from jaxlm.privacy.compose import private_batches, private_plan
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.settings import COMPOSED
 from jaxlm.steps import transforms
@@ -26,7 +27,8 @@ def build(config: FederatedConfig, place: Placement) -> Experiment:
     model, data, run, local = config.model, config.data, config.run, config.local
     model.validate()
     data.check(model, run.repeat)
-    local.validate(data.grouped)
+    local.validate(data.grouped, config.privacy)
+    plan = private_plan(config, unit="client")
     tx, local_tx = config.optim(run.steps), local.optim(data.rows().updates)
     loss, grad = compose_local(config)
     controlled = local.method == "scaffold"
@@ -43,13 +45,16 @@ def build(config: FederatedConfig, place: Placement) -> Experiment:
     if controlled:
         step = scaffold(grad, local.optim.peak_lr, serve, place.sum, clients=data.clients, parts=run.accumulate)
     else:
-        rounds = federated(grad, local_tx, proximal=local.proximal, weights=local.weights, clip_norm=local.clip_norm)
-        step = serve(place.reduce(steps.accumulate(rounds, run.accumulate)))
-    measure = steps.evaluate(loss)
+        clip_norm = plan.privacy.clip_norm if plan else local.clip_norm
+        rounds = federated(grad, local_tx, proximal=local.proximal, weights=local.weights, clip_norm=clip_norm)
+        rounds = place.reduce(steps.accumulate(rounds, run.accumulate))
+        step = serve(steps.add_noise(rounds, plan.std, plan.expected) if plan else rounds)
+    seeds, measure = run.seeds, steps.evaluate(loss)
+    batches = private_batches(config, plan, place.devices) if plan else data.train(seeds.data, seeds.noise)
     return Experiment(
         init=init,
-        step=transforms.skip_nonfinite(step, run.skip_limit),
-        train_data=data.train(run.seeds.data, run.seeds.noise),
+        step=step if plan else transforms.skip_nonfinite(step, run.skip_limit),
+        train_data=batches,
         evaluations={
             "eval": Evaluation(
                 data.eval(), lambda state, batch: measure(state.parts["server"] if controlled else state, batch)
@@ -59,8 +64,9 @@ def build(config: FederatedConfig, place: Placement) -> Experiment:
         learning_rate=config.optim.learning_rate(run.steps),
         init_from=config.init,
         rules=CONTROL_RULES,
-        composes=COMPOSED,
-        log_lines=data.log_lines(),
+        composes=(*COMPOSED, "privacy"),
+        privacy=plan,
+        log_lines=[*data.log_lines(), *(plan.log_lines() if plan else ())],
         artefacts=data.artefacts(),
     )
 

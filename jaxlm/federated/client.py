@@ -33,7 +33,7 @@ class Participant:
             `data.clients 1`, and is client 0.
 
     Raises:
-        BadInput: there is no such client, or the config needs a state of the client (scaffold).
+        BadInput: there is no such client, or the config needs a state of the client (scaffold) or noise (privacy).
     """
 
     def __init__(self, config: FederatedConfig, client: int):
@@ -41,6 +41,8 @@ class Participant:
             raise BadInput(
                 f"local.method is {config.local.method}: clients on other machines keep no state, so average"
             )
+        if config.privacy is not None:
+            raise BadInput("noise is added to the sum of clients in one program, not between machines: no privacy")
         self._config, self._client, self._rows = config, client, config.data.rows()
         if not 0 <= client < len(self._rows):
             raise BadInput(f"client {client} of {len(self._rows)}: number them from 0")

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from jaxlm.errors import BadInput
 from jaxlm.optim import SGD
+from jaxlm.privacy import Privacy
 from jaxlm.train import Config
 
 
@@ -26,11 +27,12 @@ class LocalTraining:
     weights: Literal["examples", "clients"] = "examples"
     clip_norm: float | None = None
 
-    def validate(self, grouped: bool) -> None:
+    def validate(self, grouped: bool, privacy: Privacy | None = None) -> None:
         """Check that the fields go together.
 
         Args:
             grouped: whether the data draw each client of a round from a group of its own.
+            privacy: of the clients, or None.
 
         Raises:
             BadInput: they do not.
@@ -39,6 +41,8 @@ class LocalTraining:
             raise BadInput(f"local.proximal is {self.proximal}: give 0 or more")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise BadInput(f"local.clip_norm is {self.clip_norm}: give a number above 0, or None")
+        if privacy is not None:
+            self._validate_private(grouped, privacy)
         if self.method != "scaffold":
             return
         if self.optim != SGD(peak_lr=self.optim.peak_lr, schedule="constant"):
@@ -48,10 +52,23 @@ class LocalTraining:
         if not grouped:
             raise BadInput("scaffold needs each client of a round to be of its own group: set --data.grouped")
 
+    def _validate_private(self, grouped: bool, privacy: Privacy) -> None:
+        if self.method != "average" or self.weights != "clients" or grouped:
+            raise BadInput(
+                "privacy of clients needs that each counts as one and keeps no state: set --local.method average "
+                "--local.weights clients, without --data.grouped"
+            )
+        if self.clip_norm is not None:
+            raise BadInput("privacy.clip_norm bounds what a client changes: leave out local.clip_norm")
+        if privacy.copies != 1:
+            raise BadInput(f"privacy.copies is {privacy.copies}, which is for private examples, not clients: leave it")
+
 
 @dataclass(frozen=True)
 class FederatedConfig(Config):
     """What a federated run is built from: `optim` is the server's, `data` are `jaxlm.data.clients.Clients`.
+
+    `privacy` is of whole clients: their number is the number of examples, and a round is a Poisson sample of them.
 
     Attributes:
         local: what a client does.

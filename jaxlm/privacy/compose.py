@@ -14,8 +14,13 @@ from jaxlm.runs.settings import Run
 from jaxlm.steps import GradFn, LossFn, transforms
 
 
-def private_plan(config: Any) -> PrivacyPlan | None:
-    """Return the plan of a config with `privacy`, or None without; raises BadInput where it cannot be private."""
+def private_plan(config: Any, *, unit: str = "example") -> PrivacyPlan | None:
+    """Return the plan of a config with `privacy`, or None without; raises BadInput where it cannot be private.
+
+    Args:
+        config: of the run.
+        unit: what a row of the data is: "example", or "client" for `data.clients.Clients`.
+    """
     if config.privacy is None:
         return None
     config.privacy.validate()
@@ -28,7 +33,7 @@ def private_plan(config: Any) -> PrivacyPlan | None:
             raise BadInput(f"{type(operation).__name__} mixes examples, and privacy is of single ones: leave it out")
     check_no_batch_norm(config)
     source = sampled_source(config.data.train())
-    return make_plan(config.privacy, len(source), config.data.batch, config.run.steps)
+    return make_plan(config.privacy, len(source), config.data.batch, config.run.steps, unit=unit)
 
 
 def check_no_batch_norm(config: Any) -> None:
@@ -57,7 +62,7 @@ def private_gradient(
     privacy = plan.privacy
     loss = loss if augment is None else transforms.prepare(loss, augment)
     grad = steps.accumulate(steps.clip_each(loss, privacy.clip_norm, copies=privacy.copies), micro_batches)
-    return steps.add_noise(place.reduce(grad), plan.noise_multiplier * privacy.clip_norm, plan.expected)
+    return steps.add_noise(place.reduce(grad), plan.std, plan.expected)
 
 
 def private_batches(config: Any, plan: PrivacyPlan, devices: int) -> Poisson:

@@ -24,6 +24,7 @@ class PrivacyPlan:
         updates: of the run.
         noise_multiplier: standard deviation of the noise over the clip norm.
         limit: the most examples of a batch, see `largest_batch`.
+        unit: what counts as one example, such as "client" in a federated run, whose batches are rounds of clients.
     """
 
     privacy: Privacy
@@ -32,6 +33,12 @@ class PrivacyPlan:
     updates: int
     noise_multiplier: float
     limit: int
+    unit: str = "example"
+
+    @property
+    def std(self) -> float:
+        """Return the standard deviation of the noise on the summed gradient."""
+        return self.noise_multiplier * self.privacy.clip_norm
 
     @property
     def rate(self) -> float:
@@ -48,9 +55,9 @@ class PrivacyPlan:
         return {
             "epsilon": self.epsilon(self.updates),
             "delta": self.privacy.delta,
-            "neighbours": "one example added or removed",
+            "neighbours": f"one {self.unit} added or removed",
             "accountant": self.privacy.accountant,
-            "sampling": f"Poisson, at most {self.limit} examples a batch",
+            "sampling": f"Poisson, at most {self.limit} {self.unit}s a batch",
             "rate": self.rate,
             "examples": self.examples,
             "updates": self.updates,
@@ -64,8 +71,8 @@ class PrivacyPlan:
         lines = [
             f"privacy: epsilon {self.epsilon(self.updates):.3g} at delta {privacy.delta:g} after {self.updates:,} "
             f"updates ({privacy.accountant}), noise multiplier {self.noise_multiplier:.4g}, clip norm "
-            f"{privacy.clip_norm:g}, batches of {self.expected:,} of {self.examples:,} examples by Poisson sampling, "
-            f"at most {self.limit:,}"
+            f"{privacy.clip_norm:g}, batches of {self.expected:,} of {self.examples:,} {self.unit}s by Poisson "
+            f"sampling, at most {self.limit:,}"
         ]
         if privacy.delta >= 1 / self.examples:
             lines.append(f"privacy.delta {privacy.delta:g} is not below 1 / {self.examples:,}: that protects nobody")
@@ -75,7 +82,7 @@ class PrivacyPlan:
 _spent = lru_cache(maxsize=1024)(spent)
 
 
-def make_plan(privacy: Privacy, examples: int, expected: int, updates: int) -> PrivacyPlan:
+def make_plan(privacy: Privacy, examples: int, expected: int, updates: int, *, unit: str = "example") -> PrivacyPlan:
     """Find the noise of a private run, or check that given noise keeps to its epsilon.
 
     Args:
@@ -83,6 +90,7 @@ def make_plan(privacy: Privacy, examples: int, expected: int, updates: int) -> P
         examples: of the training data.
         expected: size of a batch.
         updates: of the run.
+        unit: what counts as one example.
 
     Raises:
         BadInput: settings that cannot be, an epsilon that cannot be reached, or noise that spends more.
@@ -101,7 +109,7 @@ def make_plan(privacy: Privacy, examples: int, expected: int, updates: int) -> P
             f"privacy.epsilon {privacy.epsilon:g}: raise it, or lower run.steps to {most:,}"
         )
     limit = largest_batch(examples, rate, updates, epsilon, privacy.delta * FOR_OVERFLOW)
-    return PrivacyPlan(privacy, examples, expected, updates, noise, limit)
+    return PrivacyPlan(privacy, examples, expected, updates, noise, limit, unit)
 
 
 def largest_batch(examples: int, rate: float, updates: int, epsilon: float, delta: float) -> int:

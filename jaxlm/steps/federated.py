@@ -3,7 +3,8 @@
 A batch of a round has C clients, as `jaxlm.data.clients` makes it. Each has its examples, arrays (C, N, ...), and how
 it goes through them: "order" int32 (C, L, B), the numbers of its examples in each of at most L local batches; "has"
 float32 (C, L, B), 0 on padding; "updates" int32 (C,), the local batches that there are; "keys" uint32 (C, 2), a PRNG
-key. A client with 0 updates has no examples or dropped out: it changes nothing.
+key. A client with 0 updates has no examples or dropped out: it changes nothing. "mask" is of examples, float32
+(C, N, ...), or of clients, (C,), where a round has room for more of them than it has.
 """
 
 from collections.abc import Callable
@@ -48,9 +49,9 @@ def federated(
         tx: the optimizer of a client, whose state is new in each round.
         proximal: mu of FedProx, which adds the gradient of mu / 2 |w_k - w|^2 (Li et al. 2020, arXiv:1812.06127).
         weights: n_k is the weight of the client's loss, or 1 for each client that trained.
-        clip_norm: the largest global L2 norm of w - w_k, to which a larger one is scaled down; None is off. With
-            `weights` "clients" the sum then moves by at most this when a client is added or left out, which noise can
-            hide (McMahan et al. 2018, arXiv:1710.06963).
+        clip_norm: the largest global L2 norm of w - w_k, to which a larger one is scaled down, and one that is not
+            finite counts as 0; None is off. With `weights` "clients" the sum then moves by at most this when a client
+            is added or left out, which noise can hide (`steps.add_noise`; McMahan et al. 2018, arXiv:1710.06963).
     """
 
     def summed(params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array) -> tuple[PyTree, Metrics, PyTree]:
@@ -170,8 +171,9 @@ def _train(
 def _local_batch(client: PyTree, index: int | jax.Array, key: jax.Array) -> PyTree:
     """Return a local batch: rows of the client's examples, with a "mask" and a PRNG key for each."""
     chosen, has = client["order"][index], client["has"][index]
-    rows = {name: x[chosen] for name, x in client.items() if name not in LOOK}
-    mask = rows.get("mask", jnp.ones((), jnp.float32))
+    mask = client.get("mask", jnp.ones((), jnp.float32))
+    rows = {name: x[chosen] for name, x in client.items() if name not in (*LOOK, "mask")}
+    mask = mask[chosen] if mask.ndim else mask
     keys = jax.random.key_data(jax.random.split(key, len(has)))
     return rows | {"mask": mask * has.reshape(-1, *(1,) * (mask.ndim - 1)), "keys": keys}
 
@@ -207,11 +209,12 @@ def _near(grad: GradFn, proximal: float, centre: PyTree) -> GradFn:
 
 
 def _clipped(apart: PyTree, norm: float | None) -> PyTree:
-    """Scale a tree down to a global L2 norm."""
+    """Scale a tree down to a global L2 norm; one that is not finite becomes zeros."""
     if norm is None:
         return apart
-    scale = jnp.minimum(1.0, norm / jnp.maximum(optax.tree.norm(apart), 1e-12))
-    return jax.tree.map(lambda x: scale * x, apart)
+    found = optax.tree.norm(apart)
+    scale = jnp.minimum(1.0, norm / jnp.maximum(found, 1e-12))
+    return jax.tree.map(lambda x: jnp.where(jnp.isfinite(found), scale * x, 0), apart)
 
 
 def _no_statistics(variables: PyTree) -> PyTree:
