@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "hub": {"models", "nn", "steps"},
     "runs": {"hub", "steps"},
     "interrupt": set(),
-    "privacy": {"runs", "parallel", "data", "steps"},
+    "privacy": {"runs", "parallel", "data", "steps", "metrics", "nn"},
     "train": {"runs", "hub", "parallel", "optim", "data", "decode", "environments", "losses", "steps", "metrics"}
     | {"privacy"},
 }

@@ -60,8 +60,8 @@ class LocalTraining:
             )
         if self.clip_norm is not None:
             raise BadInput("privacy.clip_norm bounds what a client changes: leave out local.clip_norm")
-        if privacy.copies != 1:
-            raise BadInput(f"privacy.copies is {privacy.copies}, which is for private examples, not clients: leave it")
+        if privacy.copies != 1 or privacy.norms != "each":
+            raise BadInput("privacy.copies and privacy.norms are for private examples, not for clients: leave them out")
 
 
 @dataclass(frozen=True)

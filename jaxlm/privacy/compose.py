@@ -9,6 +9,7 @@ from jaxlm import steps
 from jaxlm.data.poisson import Poisson, sampled_source
 from jaxlm.errors import BadInput
 from jaxlm.parallel import Placement
+from jaxlm.privacy.ghost import clip_each_by_ghost_norms
 from jaxlm.privacy.plan import PrivacyPlan, make_plan
 from jaxlm.runs.settings import Run
 from jaxlm.steps import GradFn, LossFn, transforms
@@ -61,7 +62,8 @@ def private_gradient(
     """
     privacy = plan.privacy
     loss = loss if augment is None else transforms.prepare(loss, augment)
-    grad = steps.accumulate(steps.clip_each(loss, privacy.clip_norm, copies=privacy.copies), micro_batches)
+    clip = clip_each_by_ghost_norms if privacy.norms == "ghost" else steps.clip_each
+    grad = steps.accumulate(clip(loss, privacy.clip_norm, copies=privacy.copies), micro_batches)
     return steps.add_noise(place.reduce(grad), plan.std, plan.expected)
 
 

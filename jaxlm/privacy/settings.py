@@ -28,6 +28,8 @@ class Privacy:
         accountant: what adds up the updates: "pld", privacy loss distributions (Koskela et al. 2020, arXiv:1906.03049;
             Doroshenko et al. 2022, arXiv:2207.04380), or "rdp", Rényi differential privacy (Mironov et al. 2019,
             arXiv:1908.10530), whose epsilon is larger.
+        norms: how the gradients of examples are measured. "each" computes every one; "ghost" leaves out those of large
+            matrices, which takes less memory and time for wide layers (`jaxlm.privacy.ghost`).
         copies: augmented copies of an example in its gradient (De et al. 2022, arXiv:2204.13650, section 3.2).
     """
 
@@ -36,6 +38,7 @@ class Privacy:
     clip_norm: float = 1.0
     noise_multiplier: float | None = None
     accountant: AccountantName = "pld"
+    norms: Literal["each", "ghost"] = "each"
     copies: int = 1
 
     def validate(self) -> None:

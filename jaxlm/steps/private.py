@@ -6,6 +6,7 @@ micro-batches and devices and the noise is added once:
     add_noise(place.reduce(accumulate(clip_each(loss, clip_norm), k)), std, expected)
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -46,20 +47,20 @@ def clip_each(loss: LossFn, clip_norm: float, *, copies: int = 1) -> GradFn:
 
     def clipped(params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array) -> tuple[PyTree, Metrics, PyTree]:
         def one(example: PyTree, key: jax.Array) -> tuple[PyTree, Metrics]:
-            grads, metrics, changed = summed(params, variables, _repeat(example, copies), key)
-            _refuse_changed(variables, changed)
+            grads, metrics, changed = summed(params, variables, repeat_example(example, copies), key)
+            refuse_changed(variables, changed)
             grads, metrics = jax.tree.map(lambda x: x / copies, (grads, metrics)) if copies > 1 else (grads, metrics)
-            grads, scaled = _clip(grads, clip_norm, example)
-            return grads, metrics | {"clipped": scaled}
+            clip, scaled = clip_of(squared_norm(grads), clip_norm, example)
+            return clip(grads), metrics | {"clipped": scaled}
 
-        found = jax.vmap(one)(batch, _keys(batch, key))
+        found = jax.vmap(one)(batch, example_keys(batch, key))
         grads, metrics = jax.tree.map(lambda x: x.sum(0), found)
         return grads, metrics, variables
 
     return clipped
 
 
-def _repeat(example: PyTree, copies: int) -> PyTree:
+def repeat_example(example: PyTree, copies: int) -> PyTree:
     """Return an example as a batch of `copies` rows, with other "keys" in each where there are several."""
     batch = jax.tree.map(lambda x: jnp.broadcast_to(x, (copies, *x.shape)), example)
     if copies > 1 and "keys" in example:
@@ -68,7 +69,7 @@ def _repeat(example: PyTree, copies: int) -> PyTree:
     return batch
 
 
-def _keys(batch: PyTree, key: jax.Array) -> jax.Array:
+def example_keys(batch: PyTree, key: jax.Array) -> jax.Array:
     """Return the key that each example's loss draws from, [B]."""
     size = jax.tree.leaves(batch)[0].shape[0]
     if "keys" not in batch:
@@ -76,18 +77,33 @@ def _keys(batch: PyTree, key: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (0, None))(jax.random.wrap_key_data(batch["keys"], impl="threefry2x32"), LOSS)
 
 
-def _clip(grads: PyTree, clip_norm: float, example: PyTree) -> tuple[PyTree, Mean]:
-    """Return the gradient of an example, scaled down to `clip_norm`, and whether it had to be."""
-    norm = jnp.sqrt(sum(jnp.square(x.astype(jnp.float32)).sum() for x in jax.tree.leaves(grads)))
+def squared_norm(grads: PyTree) -> jax.Array:
+    """Sum the squares of all numbers of a gradient, in float32."""
+    return sum((jnp.square(x.astype(jnp.float32)).sum() for x in jax.tree.leaves(grads)), start=jnp.zeros(()))
+
+
+def clip_of(squared: jax.Array, clip_norm: float, example: PyTree) -> tuple[Callable[[PyTree], PyTree], Mean]:
+    """Return what scales the gradient of an example down to `clip_norm`, and whether it has to.
+
+    Args:
+        squared: the square of the gradient's norm.
+        clip_norm: the bound.
+        example: whose "mask" may be 0; what is scaled is then zero, as it is where the norm is not finite.
+    """
+    norm = jnp.sqrt(squared)
     counts = example["mask"] > 0 if "mask" in example else jnp.ones((), bool)
     adds = counts & jnp.isfinite(norm)
     factor = jnp.minimum(1.0, clip_norm / jnp.where(norm > 0, norm, 1))
-    grads = jax.tree.map(lambda x: jnp.where(adds, x * factor.astype(x.dtype), 0), grads)
     weight = counts.astype(jnp.float32)
-    return grads, Mean(weight * ((factor < 1) | ~adds), weight)
+
+    def clip(grads: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: jnp.where(adds, x * factor.astype(x.dtype), 0), grads)
+
+    return clip, Mean(weight * ((factor < 1) | ~adds), weight)
 
 
-def _refuse_changed(variables: PyTree, changed: PyTree) -> None:
+def refuse_changed(variables: PyTree, changed: PyTree) -> None:
+    """Raise BadInput where a loss has changed a variable, which then depends on all examples of a batch."""
     given = {id(x) for x in jax.tree.leaves(variables)}  # traced arrays: one object is one value
     for path, x in jax.tree_util.tree_leaves_with_path(changed):
         if id(x) not in given:

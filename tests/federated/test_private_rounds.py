@@ -107,7 +107,7 @@ def test_noise_is_added_once_to_the_sum_of_all_clients(name):
         ({"weights": "examples"}, {}, {}, "--local.weights clients"),
         ({"clip_norm": 1.0}, {}, {}, "leave out local.clip_norm"),
         ({}, {"grouped": True}, {}, "without --data.grouped"),
-        ({}, {}, {"copies": 2}, "privacy.copies is 2"),
+        ({}, {}, {"copies": 2}, "privacy.copies and privacy.norms"),
     ],
 )
 def test_what_cannot_be_private_is_one_line(local, data, privacy, message):

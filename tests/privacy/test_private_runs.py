@@ -103,6 +103,14 @@ def test_devices_change_no_number_beyond_rounding(kind, trained, tmp_path):
         np.testing.assert_allclose(ours, alone, atol=1e-4)
 
 
+def test_ghost_norms_make_the_same_run(trained, tmp_path):
+    ghost = dataclasses.replace(PRIVATE, privacy=dataclasses.replace(PRIVATE.privacy, norms="ghost"))
+    outcome = train(build, ghost, tmp_path / "ghost")
+    each = train(build, PRIVATE, trained)
+    for ours, reference in zip(*map(jax.tree.leaves, (outcome.state.params, each.state.params)), strict=True):
+        np.testing.assert_allclose(ours, reference, atol=1e-4)
+
+
 def test_adapters_are_clipped_on_a_frozen_base():
     adapted = Adapted(MLP(hidden=(8,), classes=10), LoRA(rank=2, pattern="kernel$"))
     variables = adapted.init(jax.random.key(0), PRIVATE.data.example())
