@@ -43,7 +43,7 @@ def paint(config: Config) -> LossFn:
 
     def painting(variables: Any, batch: Any, noise: jax.Array) -> jax.Array:
         del noise  # codes are drawn from the keys
-        keys_B = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+        keys_B = steps.typed_keys(batch["keys"])
         return config.decode(config.model, variables, batch["tokens"], batch["segments"], keys_B)
 
     return transforms.cast(painted(painting, ()), config.run.dtype)

@@ -79,7 +79,7 @@ def build(config: Config, place: Placement) -> Experiment:
         return steps.joint(keys[2], agent=agent, target=target, worlds=worlds, replay=replay)
 
     def outputs(state: steps.Joint, batch: Any) -> steps.Metrics:
-        keys = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+        keys = steps.typed_keys(batch["keys"])
         variables = applied(state)
         return episode_metrics(*play(environment, lambda o, _: (greedy(variables, o), None), keys), batch["mask"])
 

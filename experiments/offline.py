@@ -36,7 +36,7 @@ def build(config: Config, place: Placement) -> Experiment:
 
     def outputs(state: steps.TrainState, batch: Any) -> steps.Metrics:
         variables = steps.eval_variables(state.params, state.variables, state.ema)
-        keys = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+        keys = steps.typed_keys(batch["keys"])
 
         def policy(observation: jax.Array, _: jax.Array) -> tuple[jax.Array, None]:
             return model.apply(variables, observation).argmax(-1), None

@@ -33,7 +33,8 @@ def build(config: Config, place: Placement) -> Experiment:
 
     def step(state: steps.Joint, batch: Any) -> tuple[steps.Joint, steps.Metrics]:
         agent, worlds, rewards = (state.parts[name] for name in ("agent", "worlds", "rewards"))
-        worlds, seen = rollout(environment, sampled(model, applied(agent)), worlds, typed(batch["keys"]), ppo.horizon)
+        keys = steps.typed_keys(batch["keys"])
+        worlds, seen = rollout(environment, sampled(model, applied(agent)), worlds, keys, ppo.horizon)
         if ppo.normalise_rewards:
             seen, rewards = scaled(seen, rewards, ppo.discount, place)
         examples = with_advantages(config, applied(agent), seen)
@@ -62,7 +63,7 @@ def build(config: Config, place: Placement) -> Experiment:
 
     def outputs(state: steps.Joint, batch: Any) -> steps.Metrics:
         policy = greedy(model, applied(state.parts["agent"]))
-        return episode_metrics(*play(environment, policy, typed(batch["keys"])), batch["mask"])
+        return episode_metrics(*play(environment, policy, steps.typed_keys(batch["keys"])), batch["mask"])
 
     rate = config.optim.learning_rate(run.steps * visits)
     return Experiment(
@@ -99,11 +100,6 @@ def check(config: Config, place: Placement) -> None:
         raise BadInput(f"{name} has observations {list(shape)}, and model.channels are for images: leave them out")
     if config.init.path is not None:
         raise BadInput(f"init.path is {config.init.path}, and an agent starts from new weights: leave it out")
-
-
-def typed(words: jax.Array) -> jax.Array:
-    """Return the typed PRNG keys of a batch."""
-    return jax.random.wrap_key_data(words, impl="threefry2x32")
 
 
 def applied(agent: steps.TrainState) -> Any:

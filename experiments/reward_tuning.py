@@ -53,7 +53,7 @@ def build(config: Config, place: Placement) -> Experiment:
     def experience(state: steps.TrainState, batch: Any) -> tuple[dict[str, jax.Array], steps.Metrics]:
         variables = {"params": state.params, **state.variables}
         prompts = jnp.repeat(batch["tokens"], grpo.group, axis=0)
-        keys = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+        keys = steps.typed_keys(batch["keys"])
         keys = jax.vmap(lambda key: jax.vmap(lambda n: jax.random.fold_in(key, n))(jnp.arange(grpo.group)))(keys)
         answers, going = answer(variables, prompts, keys.reshape(-1), grpo.temperature)
         found = reward(prompts, answers, going)
@@ -71,7 +71,7 @@ def build(config: Config, place: Placement) -> Experiment:
 
     def outputs(state: steps.TrainState, batch: Any) -> steps.Metrics:
         variables = steps.eval_variables(state.params, state.variables, state.ema)
-        keys = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+        keys = steps.typed_keys(batch["keys"])
         found = reward(batch["tokens"], *answer(variables, batch["tokens"], keys, 0.0))
         right = (found == 1).astype(jnp.float32)
         return {"reward": Mean.from_values(found, batch["mask"]), "exact_match": Mean.from_values(right, batch["mask"])}

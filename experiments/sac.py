@@ -87,7 +87,7 @@ def build(config: Config, place: Placement) -> Experiment:
         )
 
     def outputs(state: steps.Joint, batch: Any) -> steps.Metrics:
-        keys = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+        keys = steps.typed_keys(batch["keys"])
         actor = state.parts["actor"]
         variables = steps.eval_variables(actor.params, actor.variables, actor.ema)
 

@@ -11,6 +11,7 @@ TINY_REPLAY = f"{TINY_GAME} --data.environments 4 --loss.updates 2 --loss.replay
 TINY_REPLAY += "--loss.replay.prefill 48"
 REPLAYED = {
     "dqn_cartpole": f"{TINY_REPLAY} --loss.replay.steps 3 --loss.replay.alpha 0.6",
+    "dqn_mountain_car": f"{TINY_REPLAY} --loss.replay.steps 2",
     "sac_pendulum": TINY_REPLAY,
     "cql_cartpole": f"{TINY_GAME} --data.path RECORDED --data.batch 8 --run.repeat 1",
     "bc_cartpole": f"{TINY_GAME} --data.path RECORDED --data.batch 8 --run.repeat 1",
@@ -21,6 +22,7 @@ REWARDED = {
 }
 REPLAY_EXPERIMENTS = {
     "dqn_cartpole": "dqn.py",
+    "dqn_mountain_car": "dqn.py",
     "sac_pendulum": "sac.py",
     "cql_cartpole": "offline.py",
     "bc_cartpole": "offline.py",

@@ -134,6 +134,7 @@ SLOW = (  # one or two configs of each experiment are in the default tests
     "ppo_catch",
     "ppo_pendulum",
     "sac_pendulum",
+    "dqn_mountain_car",
     "cql_cartpole",
     "bc_cartpole",
     "gpt_sort_digits",

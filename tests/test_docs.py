@@ -83,7 +83,7 @@ RULES = {  # by a regular expression for the whole command; the first that match
     ),
     r"jaxlm train (dit|gan|vq_vae|dalle|clip)_digits.*": run("SHRUNK", slow=True),
     r"jaxlm (sample|predict) PICTURES .*": run("--steps 2", {"PICTURES": "pictures", "NEW": "folder"}, slow=True),
-    r"jaxlm train (dqn_cartpole|sac_pendulum|gpt_sort_digits)": run("SHRUNK", slow=True),
+    r"jaxlm train (dqn_cartpole|dqn_mountain_car|sac_pendulum|gpt_sort_digits)": run("SHRUNK", slow=True),
     r"jaxlm train cql_cartpole .*": run("SHRUNK", {"FILE.npz": "new"}, slow=True),
     r"jaxlm train fcos_bccd": run("SHRUNK", slow=True),
     r"jaxlm predict DETECTOR .*": run("", {"DETECTOR": "detector", "IMAGE": "scene", "NEW": "folder"}, slow=True),

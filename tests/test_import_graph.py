@@ -60,6 +60,7 @@ HOMES = {
     "flwr": {"federated"},
     "grain": {"data"},
     "gymnasium": {"environments"},
+    "brax": {"environments"},
     "gymnax": {"environments"},
     "tensorflow_datasets": {"data"},
     "tensorflow": {"data"},

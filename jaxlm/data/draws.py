@@ -45,8 +45,7 @@ class NoArrays:
 class Draws(Shuffled):
     """Batches of PRNG keys for ever: {"keys": uint32 [count, 2]}, a pure function of (seed, index).
 
-    Every batch is an epoch of its own. Inside a step `jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")`
-    gives typed keys [count].
+    Every batch is an epoch of its own. Inside a step `steps.typed_keys(batch["keys"])` gives typed keys [count].
 
     Raises:
         BadInput: a count below 1, or a negative seed.

@@ -4,7 +4,7 @@ Noise that is drawn from an example's own key (augmentation, dropped words, the 
 of an environment) depends on the seed, the epoch and the row alone. Batch size, micro-batches, devices, processes and
 reading workers do not change it, and neither does the batch that a row falls in.
 
-Inside a step: `jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")` gives typed keys [B].
+Inside a step: `steps.typed_keys(batch["keys"])` gives typed keys [B].
 """
 
 from functools import lru_cache

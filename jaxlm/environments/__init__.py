@@ -10,12 +10,14 @@ from jaxlm.environments.pendulum import Pendulum
 from jaxlm.environments.protocol import Box, Discrete, Environment, TimeStep
 from jaxlm.environments.rollout import Policy, advance, play, rollout, start
 from jaxlm.environments.worlds import Transitions, Worlds
+from jaxlm.environments.wrappers.brax import Brax
 from jaxlm.environments.wrappers.gymnax import Gymnax
 from jaxlm.environments.wrappers.host import Gymnasium
 
 __all__ = [
     "Acrobot",
     "Box",
+    "Brax",
     "Breakout",
     "CartPole",
     "Catch",

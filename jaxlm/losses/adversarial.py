@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm.errors import BadInput
-from jaxlm.steps import LossFn, Mean, Metrics, Model, PyTree
+from jaxlm.steps import LossFn, Mean, Metrics, Model, PyTree, typed_keys
 
 Game = Literal["nonsaturating", "wasserstein", "hinge"]
 Penalty = Literal["none", "r1", "gradient"]
@@ -97,7 +97,7 @@ def game_draws(keys_B2: jax.Array, latent: int, half: int) -> GameDraws:
         noise = jax.random.normal(jax.random.fold_in(at_noise, half), (latent,))
         return GameDraws(noise, jax.random.uniform(at_share), jax.random.uniform(at_chance))
 
-    return jax.vmap(draw)(jax.random.wrap_key_data(keys_B2, impl="threefry2x32"))
+    return jax.vmap(draw)(typed_keys(keys_B2))
 
 
 def judge_loss(model: Any, spec: Adversarial) -> LossFn:

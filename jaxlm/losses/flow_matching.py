@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm.errors import BadInput
-from jaxlm.steps import LossFn, Mean, Metrics, Model, PyTree
+from jaxlm.steps import LossFn, Mean, Metrics, Model, PyTree, typed_keys
 
 PathName = Literal["straight", "cosine"]
 
@@ -134,4 +134,4 @@ def path_draws(keys_B2: jax.Array, shape: tuple[int, ...]) -> PathDraws:
         noise = jax.random.normal(at_noise, shape)
         return PathDraws(jax.random.uniform(at_time), noise, jax.random.uniform(at_chance))
 
-    return jax.vmap(draw)(jax.random.wrap_key_data(keys_B2, impl="threefry2x32"))
+    return jax.vmap(draw)(typed_keys(keys_B2))

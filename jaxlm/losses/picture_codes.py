@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from jaxlm.errors import BadInput
-from jaxlm.steps import LossFn, Mean, Metrics, Model, Perplexity, PyTree
+from jaxlm.steps import LossFn, Mean, Metrics, Model, Perplexity, PyTree, typed_keys
 
 
 class CodeUsage(NamedTuple):
@@ -120,7 +120,7 @@ def next_code(model: Model, spec: NextCode) -> LossFn:
     ) -> tuple[Metrics, PyTree]:
         segments_BL = batch["segments"]
         if train:
-            keys_B = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+            keys_B = typed_keys(batch["keys"])
             segments_BL = jnp.where(jax.vmap(jax.random.uniform)(keys_B)[:, None] < spec.drop, 0, segments_BL)
         inputs, rngs = (batch["image"], batch["tokens"], segments_BL), {"dropout": key} if train else None
         logits_BNK, codes_BN = model.apply({"params": params, **variables}, *inputs, train=train, rngs=rngs)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm.errors import BadInput
-from jaxlm.steps import LossFn, Mean, Metrics, Model, PyTree
+from jaxlm.steps import LossFn, Mean, Metrics, Model, PyTree, typed_keys
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def path_noise(keys_B2: jax.Array, frames: int, bands: int) -> tuple[jax.Array, 
         keys_T = jax.vmap(jax.random.fold_in, (None, 0))(at_frames, jnp.arange(frames))
         return jax.vmap(lambda one: jax.random.normal(one, (bands,)))(keys_T), jax.random.uniform(at_time)
 
-    return jax.vmap(draw)(jax.random.wrap_key_data(keys_B2, impl="threefry2x32"))
+    return jax.vmap(draw)(typed_keys(keys_B2))
 
 
 def _within(lengths_B: jax.Array, count: int) -> jax.Array:

@@ -3,6 +3,7 @@
 from jaxlm.metrics.mean import Mean, Metric, Metrics, Perplexity, compute, merge, require_sums
 from jaxlm.steps import transforms
 from jaxlm.steps.gradient import GradFn, LossFn, accumulate, grad
+from jaxlm.steps.keys import typed_keys
 from jaxlm.steps.model import Model, PyTree
 from jaxlm.steps.private import add_noise, clip_each
 from jaxlm.steps.state import Joint, TrainState, eval_variables, init, joint, new_state
@@ -34,5 +35,6 @@ __all__ = [
     "new_state",
     "require_sums",
     "transforms",
+    "typed_keys",
     "update",
 ]

@@ -18,6 +18,7 @@ import optax
 from jaxlm.errors import BadInput
 from jaxlm.metrics.mean import Mean, Metrics
 from jaxlm.steps.gradient import GradFn, split
+from jaxlm.steps.keys import typed_keys
 from jaxlm.steps.model import PyTree
 from jaxlm.steps.state import HYPERPARAMETERS, Joint, new_state
 from jaxlm.steps.update import StepFn, update
@@ -153,7 +154,7 @@ def _train(
     step: StepFn, tx: optax.GradientTransformation, params: PyTree, variables: PyTree, client: PyTree
 ) -> tuple[PyTree, Metrics]:
     """Train one client from the server's parameters, through all its local batches, and no further."""
-    key = jax.random.wrap_key_data(client["keys"], impl="threefry2x32")
+    key = typed_keys(client["keys"])
     held = variables.get(HYPERPARAMETERS, {})
     start = new_state(params, tx, key, hyperparameters=held)
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxlm.errors import BadInput
 from jaxlm.metrics.mean import Mean, Metrics
 from jaxlm.steps.gradient import GradFn, LossFn, grad
+from jaxlm.steps.keys import typed_keys
 from jaxlm.steps.model import PyTree
 
 NOISE = 0x6E6F6973  # separates the draws of the noise from those of the loss, which have the key of the same update
@@ -64,7 +65,7 @@ def repeat_example(example: PyTree, copies: int) -> PyTree:
     """Return an example as a batch of `copies` rows, with other "keys" in each where there are several."""
     batch = jax.tree.map(lambda x: jnp.broadcast_to(x, (copies, *x.shape)), example)
     if copies > 1 and "keys" in example:
-        keys = jax.random.split(jax.random.wrap_key_data(example["keys"], impl="threefry2x32"), copies)
+        keys = jax.random.split(typed_keys(example["keys"]), copies)
         batch = batch | {"keys": jax.random.key_data(keys)}
     return batch
 
@@ -74,7 +75,7 @@ def example_keys(batch: PyTree, key: jax.Array) -> jax.Array:
     size = jax.tree.leaves(batch)[0].shape[0]
     if "keys" not in batch:
         return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(size))
-    return jax.vmap(jax.random.fold_in, (0, None))(jax.random.wrap_key_data(batch["keys"], impl="threefry2x32"), LOSS)
+    return jax.vmap(jax.random.fold_in, (0, None))(typed_keys(batch["keys"]), LOSS)
 
 
 def squared_norm(grads: PyTree) -> jax.Array:

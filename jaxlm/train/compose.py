@@ -129,7 +129,7 @@ def joint_updates(learn: Callable[[Any, jax.Array], tuple[Any, Metrics]], update
     """
 
     def step(state: steps.Joint, batch: Any) -> tuple[steps.Joint, Metrics]:
-        keys_B = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+        keys_B = steps.typed_keys(batch["keys"])
         fold = jax.vmap(lambda number: jax.vmap(lambda key: jax.random.fold_in(key, number))(keys_B))
         parts, metrics = jax.lax.scan(learn, state.parts, fold(jnp.arange(updates)))
         return state.replace(step=state.step + 1, parts=parts), jax.tree.map(lambda x: x.sum(0), metrics)

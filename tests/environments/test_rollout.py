@@ -9,6 +9,7 @@ import pytest
 
 from jaxlm.environments import (
     Box,
+    Brax,
     CartPole,
     Discrete,
     Gymnasium,
@@ -161,3 +162,23 @@ def test_gymnax_is_acted_in_as_jaxlm_s_own():
         seen = now.observation
     with pytest.raises(BadInput, match="gymnax cannot make Nothing-v0"):
         Gymnax("Nothing-v0").observation_space  # noqa: B018
+
+
+@pytest.mark.filterwarnings("ignore:Brax System", "ignore::DeprecationWarning")  # of brax itself
+def test_brax_is_acted_in_and_cut_at_its_time_limit():
+    envs = pytest.importorskip("brax.envs")
+    environment, theirs = Brax("inverted_pendulum", limit=5), envs.get_environment("inverted_pendulum")
+    assert (environment.observation_space.shape, environment.action_space) == ((4,), Box(-1.0, 1.0, (1,)))
+    check_environment(environment)
+    step, expected = jax.jit(environment.step), jax.jit(theirs.reset)(jax.random.key(0))
+    state, seen = environment.reset(jax.random.key(0))
+    for t in range(5):
+        np.testing.assert_array_equal(seen, expected.obs)
+        expected = jax.jit(theirs.step)(expected, jnp.array([0.1]))
+        state, now = step(state, jnp.array([0.1]), jax.random.key(t))
+        assert (now.reward, now.terminated, now.truncated) == (expected.reward, False, t == 4)
+        seen = now.observation
+    with pytest.raises(BadInput, match="brax has no environment nothing: take one of ant"):
+        Brax("nothing").observation_space  # noqa: B018
+    with pytest.raises(BadInput, match="backend wrong"):
+        Brax("ant", backend="wrong").observation_space  # noqa: B018

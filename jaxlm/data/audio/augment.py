@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxlm.data.audio.recordings import FULL
 from jaxlm.errors import BadInput
+from jaxlm.steps.keys import typed_keys
 
 AFTER = 1 << 16  # separates the keys of `SpecAugment` from those of the operations on samples
 Waves = tuple[jax.Array, jax.Array]
@@ -50,7 +51,7 @@ def to_float(audio_BS: jax.Array) -> jax.Array:
 
 
 def _keys(batch: dict[str, Any], number: int) -> jax.Array:
-    keys_B = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+    keys_B = typed_keys(batch["keys"])
     return jax.vmap(jax.random.fold_in, (0, None))(keys_B, number)
 
 

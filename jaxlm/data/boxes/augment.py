@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm.data.images.augment import along_batch, as_float, check_field, uniform
+from jaxlm.steps.keys import typed_keys
 
 
 class Scene(NamedTuple):
@@ -45,7 +46,7 @@ def augment_boxes(operations: tuple[BoxOperation, ...], batch: dict[str, Any]) -
         The batch with "image" float32 in [0, 1].
     """
     scene = Scene(as_float(batch["image"]), batch["boxes"], batch["classes"])
-    keys_B = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+    keys_B = typed_keys(batch["keys"])
     for number, operation in enumerate(operations):
         scene = operation(scene, jax.vmap(jax.random.fold_in, (0, None))(keys_B, number))
     return {**batch, "image": scene.image_BHWC, "boxes": scene.boxes_BN4, "classes": scene.classes_BN}

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm.errors import BadInput
+from jaxlm.steps.keys import typed_keys
 
 ImagesAndTargets = tuple[jax.Array, jax.Array]
 
@@ -46,7 +47,7 @@ def augment(operations: tuple[Operation, ...], classes: int, batch: dict[str, An
         images.
     """
     images, targets = as_float(batch["image"]), jax.nn.one_hot(batch["label"], classes)
-    keys = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+    keys = typed_keys(batch["keys"])
     for number, operation in enumerate(operations):
         images, targets = operation(images, targets, jax.vmap(jax.random.fold_in, (0, None))(keys, number))
     return {**batch, "image": images, "target": targets}

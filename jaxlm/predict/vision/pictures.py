@@ -20,7 +20,7 @@ from jaxlm.decode.pictures import Paint, check_painting
 from jaxlm.errors import BadInput
 from jaxlm.predict.predictor import Answer, Example, Predictor, Prepared, answer_all, in_evaluation, zeros
 from jaxlm.runs.directory import RunDirectory
-from jaxlm.steps import LossFn
+from jaxlm.steps import LossFn, typed_keys
 
 PURPOSE = 13  # separates these draws from others of a seed
 
@@ -35,7 +35,7 @@ def painted(paint: Callable[[Any, Any, jax.Array], jax.Array], shape: tuple[int,
 
     def function(params: Any, variables: Any, batch: Any, key: jax.Array, *, train: bool) -> tuple[Any, Any]:
         del key, train
-        keys_B = jax.random.wrap_key_data(batch["keys"], impl="threefry2x32")
+        keys_B = typed_keys(batch["keys"])
         noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys_B)
         picture_BHWC = paint({"params": params, **variables}, batch, noise).astype(jnp.float32)
         return {"picture": pixels(picture_BHWC)}, variables
