@@ -70,6 +70,7 @@ EXPERIMENTS = {
     **dict.fromkeys(IMAGES, "image_classification.py"),
     **dict.fromkeys(FEDERATED, "federated.py"),
     **dict.fromkeys(PICTURES, "text_to_image.py"),
+    "latent_dit_digits": "latent_diffusion.py",
     **dict.fromkeys(GANS, "gan.py"),
     **dict.fromkeys(CODES, "image_codes.py"),
     **dict.fromkeys(JUDGES, "contrastive.py"),
