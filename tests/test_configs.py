@@ -120,6 +120,7 @@ SLOW = (  # one or two configs of each experiment are in the default tests
     "gan_mnist",
     "fcos_bccd",
     "detr_bccd",
+    "latent_dit_digits",
     "resnet20_cifar10",
     "ft_transformer_housing",
     "dlrm_adult",
