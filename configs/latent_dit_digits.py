@@ -44,7 +44,7 @@ config = Config(
     decode=Paint(method="heun", steps=10, guidance=1.5),
     init=InitFrom("runs/vq_vae_digits", into="pictures"),
     optim=AdamW(peak_lr=2e-3, warmup=100, weight_decay=0.01, clip_norm=1.0, final_fraction=0.05, freeze="^pictures/"),
-    run=Run(steps=2500, ema=0.99, eval_every=500, save_every=500, preview_every=500, log_every=100),
+    run=Run(steps=1500, ema=0.99, eval_every=500, save_every=500, preview_every=500, log_every=100),
 )
 
 ablations = {

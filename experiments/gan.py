@@ -39,9 +39,7 @@ def build(config: Config, place: Placement) -> Experiment:
 
     def step(state: steps.Joint, batch: Any) -> tuple[steps.Joint, steps.Metrics]:
         judge, maker = state.parts["judge"], state.parts["maker"]
-        parts = split(batch, turns) if turns > 1 else None
-        for turn in range(turns):
-            part = batch if parts is None else jax.tree.map(lambda x, turn=turn: x[turn], parts)
+        for part in turns_of(batch, turns):
             judge, judged = learn(judging, "maker", maker.params, judge_tx)(judge, part)
         update = learn(making, "judge", judge.params, maker_tx)
         maker, made = (transforms.ema(update, run.ema) if run.ema else update)(maker, batch)
@@ -79,8 +77,16 @@ def build(config: Config, place: Placement) -> Experiment:
     )
 
 
+def turns_of(batch: Any, count: int) -> list[Any]:
+    """Divide a batch into one part for each update of the judge."""
+    if count == 1:
+        return [batch]
+    parts = split(batch, count)
+    return [jax.tree.map(lambda x, turn=turn: x[turn], parts) for turn in range(count)]
+
+
 def check(config: Config, place: Placement) -> None:
-    """Check that model, data and options go together.
+    """Check that model, data, devices and options go together.
 
     Raises:
         BadInput: one line that says what does not fit.

@@ -5,7 +5,7 @@ python experiments/latent_diffusion.py configs/latent_dit_digits.py [--run.steps
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -44,8 +44,8 @@ def build(config: Config, place: Placement) -> Experiment:
         return transforms.prepare(transforms.cast(loss, config.run.dtype), config.data.prepare)
 
     inputs = (np.zeros((1, *config.model.latent_shape), np.float32), *config.data.example()[1:])
-    init = WithStatistics(*astuple(config.init), measure=lambda params: measured(config, params))
-    parts = {"example": inputs, "init_from": init, "preview": lambda state: preview(config, state)}
+    init = WithStatistics(**vars(config.init), measure=lambda params: measured(config, params))
+    parts: dict[str, Any] = {"example": inputs, "init_from": init, "preview": lambda state: preview(config, state)}
     return supervised(loss_of, config, place, **parts)
 
 

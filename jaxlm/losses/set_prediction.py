@@ -74,10 +74,7 @@ def set_prediction(model: Any, spec: SetPrediction) -> LossFn:
         query_LBN = match(jax.lax.stop_gradient(costs_LBNQ), there_BN)
 
         mask_1B1 = batch.get("mask", jnp.ones(len(classes_BN)))[None, :, None]
-        target_BN = jnp.where(there_BN, classes_BN, outputs - 1)
-        rows = jnp.arange(layers)[:, None, None], jnp.arange(len(classes_BN))[None, :, None]
-        nothing_LBQ = jnp.full(found.logits_LBQK.shape[:3], outputs - 1)
-        target_LBQ = nothing_LBQ.at[(*rows, query_LBN)].set(jnp.broadcast_to(target_BN[None], query_LBN.shape))
+        target_LBQ = class_targets(query_LBN, jnp.where(there_BN, classes_BN, outputs - 1), queries, outputs - 1)
         nats_LBQ = optax.softmax_cross_entropy_with_integer_labels(found.logits_LBQK, target_LBQ)
         nats_LBQ = nats_LBQ * jnp.where(target_LBQ == outputs - 1, spec.absent, 1.0)
         matched_LBN4 = jnp.take_along_axis(found.boxes_LBQ4, query_LBN[..., None], 2)
@@ -92,6 +89,14 @@ def set_prediction(model: Any, spec: SetPrediction) -> LossFn:
         return {name: Mean(x, count) for name, x in {"loss": sum(sums.values()), **sums}.items()}, variables
 
     return loss
+
+
+def class_targets(query_LBN: jax.Array, classes_BN: jax.Array, queries: int, absent: int) -> jax.Array:
+    """Return the class that each query is to say, int32 [L, B, Q]: that of its box, and `absent` for all others."""
+    layers, batch, _ = query_LBN.shape
+    rows = jnp.arange(layers)[:, None, None], jnp.arange(batch)[None, :, None]
+    nothing_LBQ = jnp.full((layers, batch, queries), absent)
+    return nothing_LBQ.at[(*rows, query_LBN)].set(jnp.broadcast_to(classes_BN[None], query_LBN.shape))
 
 
 def centred(boxes_BN4: jax.Array, canvas_2: jax.Array) -> jax.Array:

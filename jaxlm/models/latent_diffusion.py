@@ -121,4 +121,5 @@ def latent_statistics(model: LatentDiffusion, params: Any, images: Any, batch: i
     encode = jax.jit(partial(model.pictures.apply, {"params": params}, method="encode"))
     parts = [np.asarray(encode(images[at : at + batch]), np.float64) for at in range(0, len(images), batch)]
     found = np.concatenate(parts).reshape(-1, model.pictures.code_width)
-    return {"mean": np.float32(found.mean(0)), "deviation": np.float32(np.maximum(found.std(0), 1e-6))}
+    measured = {"mean": found.mean(0), "deviation": np.maximum(found.std(0), 1e-6)}
+    return {name: x.astype(np.float32) for name, x in measured.items()}
