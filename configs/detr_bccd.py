@@ -32,7 +32,7 @@ config = Config(
     ),
     loss=SetPrediction(),
     decode=DetectSet(),
-    optim=AdamW(peak_lr=2e-3, warmup=100, weight_decay=0.05, clip_norm=10.0, final_fraction=0.01),
+    optim=AdamW(peak_lr=1e-3, warmup=100, weight_decay=0.05, clip_norm=10.0, final_fraction=0.01),
     run=Run(
         steps=1500,
         ema=0.998,
