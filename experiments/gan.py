@@ -17,6 +17,7 @@ from jaxlm.predict.vision.pictures import check_shape, painted, painter, picture
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.settings import COMPOSED
 from jaxlm.steps import LossFn, transforms
+from jaxlm.steps.gradient import split
 from jaxlm.train import Config, Evaluation, Experiment, main
 
 CAPTIONS, SHOWN = 10, 8  # captions of the evaluation in a preview, and pictures of each
@@ -24,21 +25,23 @@ CAPTIONS, SHOWN = 10, 8  # captions of the evaluation in a preview, and pictures
 
 def build(config: Config, place: Placement) -> Experiment:
     """Compose two losses on one state, each of which reads what the other net has learned."""
-    model, data, run, tx = config.model, config.data, config.run, config.optim(config.run.steps)
-    check(config)
+    model, data, run, turns = config.model, config.data, config.run, config.loss.judgings
+    judge_tx, maker_tx = config.optim(run.steps * turns), config.optim(run.steps)
+    check(config, place)
     judging, making = (
         transforms.prepare(transforms.cast(loss(model), run.dtype), data.prepare)
         for loss in (config.loss.judging, config.loss.making)
     )
 
-    def learn(loss: LossFn, other: str, params: Any) -> steps.StepFn:
+    def learn(loss: LossFn, other: str, params: Any, tx: Any) -> steps.StepFn:
         grad = transforms.lend(steps.accumulate(steps.grad(loss), run.accumulate), other, lambda _: params)
         return steps.update(place.reduce(grad), tx)
 
     def step(state: steps.Joint, batch: Any) -> tuple[steps.Joint, steps.Metrics]:
         judge, maker = state.parts["judge"], state.parts["maker"]
-        judge, judged = learn(judging, "maker", maker.params)(judge, batch)
-        update = learn(making, "judge", judge.params)
+        for part in turns_of(batch, turns):
+            judge, judged = learn(judging, "maker", maker.params, judge_tx)(judge, part)
+        update = learn(making, "judge", judge.params, maker_tx)
         maker, made = (transforms.ema(update, run.ema) if run.ema else update)(maker, batch)
         metrics = made | {f"judge_{name}": judged[name] for name in ("loss", "accuracy", "grad_norm")}
         return state.replace(step=state.step + 1, parts={"judge": judge, "maker": maker}), metrics
@@ -50,8 +53,8 @@ def build(config: Config, place: Placement) -> Experiment:
         maker = model.init(keys[1], noise, *caption, method="make")["params"]
         return steps.joint(
             keys[2],
-            judge=steps.new_state(judge, tx, keys[3]),
-            maker=steps.new_state(maker, tx, keys[4], ema=run.ema > 0),
+            judge=steps.new_state(judge, judge_tx, keys[3]),
+            maker=steps.new_state(maker, maker_tx, keys[4], ema=run.ema > 0),
         )
 
     def outputs(state: steps.Joint, batch: Any) -> steps.Metrics:
@@ -74,8 +77,16 @@ def build(config: Config, place: Placement) -> Experiment:
     )
 
 
-def check(config: Config) -> None:
-    """Check that model, data and options go together.
+def turns_of(batch: Any, count: int) -> list[Any]:
+    """Divide a batch into one part for each update of the judge."""
+    if count == 1:
+        return [batch]
+    parts = split(batch, count)
+    return [jax.tree.map(lambda x, turn=turn: x[turn], parts) for turn in range(count)]
+
+
+def check(config: Config, place: Placement) -> None:
+    """Check that model, data, devices and options go together.
 
     Raises:
         BadInput: one line that says what does not fit.
@@ -84,6 +95,12 @@ def check(config: Config) -> None:
     config.data.check(config.model, config.run.repeat)
     if config.init.path is not None:
         raise BadInput(f"init.path is {config.init.path}, and both nets of a GAN start from new weights: leave it out")
+    parts = place.devices * config.loss.judgings * config.run.accumulate
+    if config.data.batch_sizes[0] % parts:
+        raise BadInput(
+            f"a batch has {config.data.batch_sizes[0]} images, and loss.judgings, devices and run.accumulate divide it "
+            f"by {parts}: make it a multiple"
+        )
 
 
 def applied(state: steps.Joint) -> Any:

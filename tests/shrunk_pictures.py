@@ -20,6 +20,9 @@ TINY_CODES = "--model.pictures.widths 4 --model.transformer.depth 1 --model.tran
 TINY_CODES += "--model.transformer.heads 2 --run.ema 0.5 --optim.peak-lr 1e-2 --data.images.batch 64"
 CODES = {"vq_vae_digits": "--model.widths 4 --run.ema 0.5 --optim.peak-lr 1e-2 --data.images.batch 64"}
 WRITTEN = {"dalle_digits": f"{TINY_CODES} --init.path AUTOENCODER"}
+TINY_LATENT = "--model.pictures.widths 4 --model.painter.depth 1 --model.painter.width 16 --model.painter.heads 2 "
+TINY_LATENT += "--model.painter.encoder.depth 1 --model.painter.encoder.width 8 --decode.method euler --decode.steps 2 "
+TINY_LATENT += "--run.ema 0.5 --optim.peak-lr 1e-2 --data.images.batch 64 --init.path AUTOENCODER"
 TINY_CLIP = "--model.encoder.width 8 --model.widths 4 --model.width 8"
 JUDGES = {
     "clip_digits": f"{TINY_CLIP} --data.images.batch 64",
@@ -28,6 +31,7 @@ JUDGES = {
 }
 PICTURES = {
     "dit_digits": f"{TINY_DIT} --data.images.batch 64",
+    "latent_dit_digits": TINY_LATENT,
     "dit_mnist_captions": f"{TINY_DIT} {TINY_MNIST}",
     "dit_attributes": f"{TINY_DIT} {TINY_MNIST}",
     "dit_cifar10": f"{TINY_DIT} --data.images.arrays ARRAYS --data.images.batch 64 --data.images.eval-batch 40 "

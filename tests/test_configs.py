@@ -51,7 +51,7 @@ NEEDS_TFDS = [
     for path in CONFIGS
     if any(spec in path.read_text() for spec in TFDS_SPECS)
     or path.stem.endswith(("_sst2", "_mnist"))
-    or path.stem in ("dit_mnist_captions", "dit_attributes", "fcos_bccd")
+    or path.stem in ("dit_mnist_captions", "dit_attributes", "fcos_bccd", "detr_bccd")
 ]
 EXPERIMENTS = {
     **dict.fromkeys(ON_POLICY, "ppo.py"),
@@ -70,6 +70,7 @@ EXPERIMENTS = {
     **dict.fromkeys(IMAGES, "image_classification.py"),
     **dict.fromkeys(FEDERATED, "federated.py"),
     **dict.fromkeys(PICTURES, "text_to_image.py"),
+    "latent_dit_digits": "latent_diffusion.py",
     **dict.fromkeys(GANS, "gan.py"),
     **dict.fromkeys(CODES, "image_codes.py"),
     **dict.fromkeys(JUDGES, "contrastive.py"),
@@ -118,6 +119,8 @@ SLOW = (  # one or two configs of each experiment are in the default tests
     "clip_emoji32",
     "gan_mnist",
     "fcos_bccd",
+    "detr_bccd",
+    "latent_dit_digits",
     "resnet20_cifar10",
     "ft_transformer_housing",
     "dlrm_adult",

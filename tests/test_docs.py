@@ -81,11 +81,11 @@ RULES = {  # by a regular expression for the whole command; the first that match
     r"jaxlm predict VOICE .*": run(
         "--temperature 0", {"VOICE": "voice", "VOCODER": "vocoder", "NEW": "folder"}, slow=True
     ),
-    r"jaxlm train (dit|gan|vq_vae|dalle|clip)_digits.*": run("SHRUNK", slow=True),
+    r"jaxlm train (dit|gan|vq_vae|dalle|latent_dit|clip)_digits.*": run("SHRUNK", slow=True),
     r"jaxlm (sample|predict) PICTURES .*": run("--steps 2", {"PICTURES": "pictures", "NEW": "folder"}, slow=True),
     r"jaxlm train (dqn_cartpole|dqn_mountain_car|sac_pendulum|gpt_sort_digits)": run("SHRUNK", slow=True),
     r"jaxlm train cql_cartpole .*": run("SHRUNK", {"FILE.npz": "new"}, slow=True),
-    r"jaxlm train fcos_bccd": run("SHRUNK", slow=True),
+    r"jaxlm train (fcos|detr)_bccd": run("SHRUNK", slow=True),
     r"jaxlm predict DETECTOR .*": run("", {"DETECTOR": "detector", "IMAGE": "scene", "NEW": "folder"}, slow=True),
     r"jaxlm train llama_stories_lora .*": run("SHRUNK", {"LLAMA": "theirs", "CHATS.jsonl": "new"}, slow=True),
     r"jaxlm train llama_stories_dpo .*": run(

@@ -2,10 +2,15 @@
 
 import contextlib
 import io
+from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
+from jaxlm import parallel
+from jaxlm.runs.load import load_module
+from jaxlm.train.config import load_config, override
 from shrunk_pictures import picture_words
 from test_text_to_image_experiment import jaxlm, size
 from whole_path import ROOT, losses, run_fails_with, run_main
@@ -56,6 +61,8 @@ def test_what_does_not_fit_is_one_line(tmp_path, monkeypatch, capsys):
             "both nets of a GAN start from new weights: leave it out",
         ),
         ("--loss.game chess", "chess"),
+        ("--loss.judgings 0", "loss.judgings is 0: give at least 1"),
+        ("--loss.judgings 5", "loss.judgings, devices and run.accumulate divide it by 5: make it a multiple"),
     ):
         error = run_fails_with(
             monkeypatch, capsys, *GAN, *words, *more.split(), "--run.directory", str(tmp_path / "run")
@@ -68,6 +75,28 @@ def test_the_average_is_not_counted_as_parameters(said):
     (line,) = (line for line in said.splitlines() if line.startswith("parameters: "))
     assert "parts/maker" in line
     assert "ema" not in line
+
+
+def test_the_judge_has_its_updates_one_after_another_and_then_the_maker(tmp_path, monkeypatch):
+    """Two updates on the halves of a batch are those of two steps in which the maker stays."""
+    words = [*picture_words("gan_digits", tmp_path), "--run.ema", "0", "--optim.b1", "0.5"]
+    build = load_module(ROOT / "experiments" / "gan.py").build
+    base = override(load_config(GAN[1]), words)
+    twice = build(replace(base, loss=replace(base.loss, judgings=2)), parallel.local())
+    once = build(base, parallel.local())
+    batch = twice.train_data[0]
+    start = twice.init(jax.random.key(0))
+    both, metrics = jax.jit(twice.step)(start, batch)
+    state, step = start, jax.jit(once.step)
+    for half in (0, 1):
+        state, found = step(state, {name: x[half::2] for name, x in batch.items()})
+        state = state.replace(parts=state.parts | {"maker": start.parts["maker"]})
+    judge = both.parts["judge"]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), judge.params, state.parts["judge"].params
+    )
+    assert (int(judge.step), int(both.parts["maker"].step), int(both.step)) == (2, 1, 1)
+    assert float(metrics["judge_loss"].compute()) == pytest.approx(float(found["judge_loss"].compute()), rel=1e-4)
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
-"""From what a detector says of each place to boxes: the surest ones, without those that show the same object.
+"""From what a detector says to boxes: the surest ones, each object once.
 
-B batch, P places, K classes, M boxes. A box is (left, top, right, bottom) in pixels.
+B batch, P places, Q queries, K classes, M boxes. A box is (left, top, right, bottom) in pixels.
 """
 
 from dataclasses import dataclass
@@ -78,6 +78,45 @@ class Detect:
             return Detections(boxes_C4[best_M], jnp.where(kept_C, scores_C, 0.0)[best_M], classes_C[best_M])
 
         return jax.vmap(choose)(scores_BPK, places.distances_BP4, extent_B2, least_B)
+
+
+@dataclass(frozen=True)
+class DetectSet:
+    """Spec of how boxes are chosen of what each query of a model such as `jaxlm.models.detr.DETR` says.
+
+    No box is suppressed: a set has each object once.
+
+    Attributes:
+        score: the least probability of a class.
+        most: boxes of an image.
+    """
+
+    score: float = 0.05
+    most: int = 100
+
+    def __post_init__(self) -> None:
+        """Check the fields; raises BadInput."""
+        if not (0 <= self.score < 1 and self.most >= 1):
+            raise BadInput(f"decode is {self}: score is from 0 to below 1, and most at least 1")
+
+    def __call__(self, found: Any, extent_B2: jax.Array, least_B: jax.Array) -> Detections:
+        """Choose the boxes of each image; see `Detect`. Law: those of a row depend on the row alone.
+
+        Args:
+            found: `jaxlm.models.detr.BoxSet`, of which the last layer is read.
+            extent_B2: width and height of each image, at which boxes are cut.
+            least_B: float32, the least score in each image, where it is above that of the spec.
+        """
+        shares_BQK = jax.nn.softmax(found.logits_LBQK[-1])[..., :-1]
+        scores_BQ, classes_BQ = shares_BQK.max(-1), shares_BQK.argmax(-1).astype(jnp.int32)
+        scores_BQ = jnp.where(scores_BQ >= jnp.maximum(least_B, self.score)[:, None], scores_BQ, 0.0)
+        centre_BQ2, size_BQ2 = jnp.split(found.boxes_LBQ4[-1], 2, -1)
+        edges_BQ4 = jnp.concatenate([centre_BQ2 - size_BQ2 / 2, centre_BQ2 + size_BQ2 / 2], -1)
+        boxes_BQ4 = edges_BQ4 * jnp.concatenate([found.canvas_2, found.canvas_2])[None, None]
+        boxes_BQ4 = jnp.clip(boxes_BQ4, 0, jnp.concatenate([extent_B2, extent_B2], -1)[:, None])
+        scores_BM, best_BM = jax.lax.top_k(scores_BQ, min(self.most, scores_BQ.shape[1]))
+        boxes_BM4 = jnp.take_along_axis(boxes_BQ4, best_BM[..., None], 1)
+        return Detections(boxes_BM4, scores_BM, jnp.take_along_axis(classes_BQ, best_BM, 1))
 
 
 def overlaps(one_M4: jax.Array, other_N4: jax.Array) -> jax.Array:

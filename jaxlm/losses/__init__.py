@@ -17,6 +17,7 @@ from jaxlm.losses.q_learning import DQN, q_learning
 from jaxlm.losses.recommendation import NextItem, Recommendation, next_item, recommendation
 from jaxlm.losses.regression import TABLE, Regression, regression
 from jaxlm.losses.sequence_to_sequence import SequenceToSequence, sequence_to_sequence
+from jaxlm.losses.set_prediction import SetPrediction, set_prediction
 from jaxlm.losses.soft_actor_critic import SAC
 from jaxlm.losses.spans import answer_spans
 from jaxlm.losses.spectral import Spectral, spectral
@@ -42,6 +43,7 @@ __all__ = [
     "Recommendation",
     "Regression",
     "SequenceToSequence",
+    "SetPrediction",
     "Spectral",
     "TextToMel",
     "VectorQuantisation",
@@ -62,6 +64,7 @@ __all__ = [
     "recommendation",
     "regression",
     "sequence_to_sequence",
+    "set_prediction",
     "spectral",
     "text_to_mel",
     "token_classification",

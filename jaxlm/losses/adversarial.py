@@ -38,6 +38,8 @@ class Adversarial:
         weight: of the penalty.
         spectral: divide each kernel of the judge by its largest singular value (`spectral_normalise`).
         drop: share of captions that are left out in training; 1 makes images of no caption.
+        judgings: updates of the judge for one of the maker, each on its own part of the batch (5 in Gulrajani et al.,
+            algorithm 1, whose batches are then 5 times larger).
     """
 
     game: Game = "nonsaturating"
@@ -45,6 +47,7 @@ class Adversarial:
     weight: float = 1.0
     spectral: bool = False
     drop: float = 0.0
+    judgings: int = 1
 
     def __post_init__(self) -> None:
         """Check the fields; raises BadInput."""
@@ -53,6 +56,8 @@ class Adversarial:
                 raise BadInput(f"loss.{name} is {getattr(self, name)!r}: it must be one of {', '.join(known)}")
         if not (math.isfinite(self.weight) and self.weight >= 0 and 0 <= self.drop <= 1):
             raise BadInput(f"loss is {self}: weight is a finite number of at least 0, drop a share from 0 to 1")
+        if self.judgings < 1:
+            raise BadInput(f"loss.judgings is {self.judgings}: give at least 1")
 
     def judging(self, model: Model) -> LossFn:
         """Return the judge's loss; it reads the maker's parameters as `variables["maker"]`."""

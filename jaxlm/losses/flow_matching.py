@@ -112,6 +112,25 @@ def flow_matching(model: Model, spec: FlowMatching) -> LossFn:
     return loss
 
 
+def in_latents(loss: LossFn, model: Model) -> LossFn:
+    """Let a loss of images see their latents in the place of the images.
+
+    Law: the loss of a batch is that of its latents; nothing is learned through them.
+
+    Args:
+        loss: reads "image".
+        model: its `apply` has the method "latents", such as `jaxlm.models.latent_diffusion.LatentDiffusion`.
+    """
+
+    def of_latents(
+        params: PyTree, variables: PyTree, batch: PyTree, key: jax.Array, *, train: bool
+    ) -> tuple[Metrics, PyTree]:
+        latents = model.apply({"params": params, **variables}, batch["image"], method="latents")
+        return loss(params, variables, batch | {"image": jax.lax.stop_gradient(latents)}, key, train=train)
+
+    return of_latents
+
+
 class PathDraws(NamedTuple):
     """What is drawn for each example.
 

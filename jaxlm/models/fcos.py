@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm.errors import BadInput
-from jaxlm.models.resnet import Basic
+from jaxlm.models.resnet import residual_stages
 from jaxlm.models.unet import doubled
 from jaxlm.nn.conv import Conv
 from jaxlm.nn.image_norm import ImageNorm
@@ -65,7 +65,7 @@ class FCOS(Module):
     def __call__(self, image_BHWC: jax.Array, *, train: bool = False) -> Places:
         """Return what is said of each place."""
         self.validate()
-        levels = self._pyramid(self._backbone(image_BHWC, train))
+        levels = self._pyramid(residual_stages(image_BHWC, self.widths, self.blocks, train)[1:])
         shared = {name: self._tower(name) for name in ("classes", "boxes")}
         last = partial(Conv, bias=True, kernel_init=nn.initializers.normal(0.01))
         to_classes, to_boxes = last(self.classes, name="to_classes"), last(4, name="to_boxes")
@@ -85,18 +85,6 @@ class FCOS(Module):
         logits, sizes, centre = (jnp.concatenate([level[n] for level in found], 1) for n in range(3))
         at, strides = (jnp.concatenate([level[n] for level in found]) for n in (3, 4))
         return Places(logits, sizes, centre[..., 0], at, strides)
-
-    def _backbone(self, x_BHWC: jax.Array, train: bool) -> list[jax.Array]:
-        """Return the features of the stages at strides 8, 16 and 32."""
-        norm = partial(ImageNorm, "group", None)
-        x_BHWC = nn.relu(norm(name="stem_norm")(Conv(self.widths[0], stride=2, name="stem")(x_BHWC)))
-        block, found = partial(Basic, shortcut="projection", norm=norm, zero_residual=True), []
-        for stage, features in enumerate(self.widths):
-            for number in range(self.blocks):
-                stride = 1 if number else 2
-                x_BHWC = block(features, stride, name=f"stage_{stage}_block_{number}")(x_BHWC, train=train)
-            found.append(x_BHWC)
-        return found[1:]
 
     def _pyramid(self, features: list[jax.Array]) -> list[jax.Array]:
         """Add to each level what the coarser ones know, and return the levels, fine ones first."""

@@ -3,6 +3,7 @@
 B batch, H height, W width, C channels.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -125,6 +126,28 @@ def around(block: Basic | Bottleneck, x_BHWC: jax.Array, features: int, train: b
         return block.norm(name="shortcut_norm")(x_BHWC, train=train)
     x_BHWC = x_BHWC[:, :: block.stride, :: block.stride]
     return jnp.pad(x_BHWC, ((0, 0), (0, 0), (0, 0), (surplus // 2, surplus - surplus // 2)))
+
+
+def residual_stages(image_BHWC: jax.Array, widths: Sequence[int], blocks: int, train: bool) -> list[jax.Array]:
+    """Return the features of each stage of a backbone, at strides 4, 8, 16, ...; for use inside a compact method.
+
+    Norms are of groups of channels, so the features of an image do not depend on its batch. The layers are those of the
+    module that calls this.
+
+    Args:
+        image_BHWC: normalised.
+        widths: channels of each stage.
+        blocks: residual blocks in each stage.
+        train: passed on to the blocks.
+    """
+    norm = partial(ImageNorm, "group", None)
+    x_BHWC = nn.relu(norm(name="stem_norm")(Conv(widths[0], stride=2, name="stem")(image_BHWC)))
+    block, found = partial(Basic, shortcut="projection", norm=norm, zero_residual=True), []
+    for stage, features in enumerate(widths):
+        for number in range(blocks):
+            x_BHWC = block(features, 1 if number else 2, name=f"stage_{stage}_block_{number}")(x_BHWC, train=train)
+        found.append(x_BHWC)
+    return found
 
 
 resnet18 = partial(ResNet, stages=(2, 2, 2, 2))

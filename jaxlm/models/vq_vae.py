@@ -82,6 +82,15 @@ class VQVAE(Module):
         )
         self.vectors = self.param("book", nn.initializers.normal(1.0), (self.book, self.code_width), jnp.float32)
 
+    def encode(self, image_BHWC: jax.Array) -> jax.Array:
+        """Return the vectors of images before they become codes, of length 1, float32 [B, N, E], row by row."""
+        found_BHWE = self.encoder(image_BHWC.astype(self.vectors.dtype))
+        return unit(wide(found_BHWE)).reshape(-1, self.length, self.code_width)
+
+    def nearest(self, vectors_BNE: jax.Array) -> jax.Array:
+        """Return the codes of vectors of any length by their directions, int32 [B, N]."""
+        return jnp.argmax(vectors_BNE @ unit(wide(self.vectors)).T, -1).astype(jnp.int32)
+
     def codes(self, image_BHWC: jax.Array) -> jax.Array:
         """Return the codes of images, int32 [B, N], row by row."""
         return self._quantise(image_BHWC)[2]
@@ -97,13 +106,9 @@ class VQVAE(Module):
         return Quantised(self._grow(passed_BNE.astype(self.vectors.dtype)), vectors_BNE, nearest_BNE, codes_BN)
 
     def _quantise(self, image_BHWC: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        found_BHWE = self.encoder(image_BHWC.astype(self.vectors.dtype))
-        vectors_BNE, book_KE = (
-            unit(wide(found_BHWE)).reshape(-1, self.length, self.code_width),
-            unit(wide(self.vectors)),
-        )
-        codes_BN = jnp.argmax(vectors_BNE @ book_KE.T, -1).astype(jnp.int32)
-        return vectors_BNE, book_KE[codes_BN], codes_BN
+        vectors_BNE = self.encode(image_BHWC)
+        codes_BN = self.nearest(vectors_BNE)
+        return vectors_BNE, unit(wide(self.vectors))[codes_BN], codes_BN
 
     def _grow(self, vectors_BNE: jax.Array) -> jax.Array:
         return self.decoder(vectors_BNE.reshape(-1, *self.grid, self.code_width))

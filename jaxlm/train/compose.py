@@ -97,6 +97,7 @@ def supervised(
         "artefacts": data.artefacts(),
         "composes": (*COMPOSED, "privacy") if private else COMPOSED,
         "privacy": plan,
+        "init_from": config.init,
     }
     return Experiment(
         init=lambda key: steps.init(
@@ -111,7 +112,6 @@ def supervised(
         evaluations={"eval": Evaluation(data.eval(), evaluate or steps.evaluate(loss)), **(evaluations or {})},
         learning_rate=config.optim.learning_rate(config.run.steps),
         hyperparameters=held,
-        init_from=config.init,
         **{**composed, **parts},
     )
 

@@ -115,11 +115,17 @@ class Scenes:
         return augment_boxes(self.augment, batch) if self.augment else batch
 
     def check(self, model: Any, repeat: int = 1) -> None:
-        """Raise BadInput where the images cannot be read or do not fit a model (its `classes`)."""
+        """Raise BadInput where the images cannot be read or do not fit a model: its `classes` and `queries`, if any."""
         del repeat
         if min(self.std) <= 0:
             raise BadInput(f"data.std is {self.std}: give numbers above 0, since images are divided by them")
         check_classes(model, self.names())
+        queries = getattr(model, "queries", None)
+        if queries is not None and self.most > queries:
+            raise BadInput(
+                f"a row has room for {self.most} boxes and the model gives {queries}: set --model.queries {self.most} "
+                "or lower --data.most"
+            )
 
 
 @lru_cache(maxsize=4)

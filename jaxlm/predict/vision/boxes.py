@@ -19,7 +19,7 @@ from jaxlm.data.images.decoded import UNREADABLE
 from jaxlm.data.protocol import Batch
 from jaxlm.data.readers.json_text import parse_json
 from jaxlm.data.readers.text import file_bytes
-from jaxlm.decode.detection import Detect
+from jaxlm.decode.detection import Detect, DetectSet
 from jaxlm.errors import BadInput
 from jaxlm.metrics.boxes import BoxPrecision
 from jaxlm.predict.classes import read_class_names
@@ -31,7 +31,7 @@ from jaxlm.steps import LossFn, Metrics, Model
 SURE = 0.3  # the least score of a box that is drawn or answered
 
 
-def detected(model: Model, decode: Detect) -> LossFn:
+def detected(model: Model, decode: Detect | DetectSet) -> LossFn:
     """Return a function with the arguments of a loss that gives the boxes of each image for the metrics.
 
     They are {"boxes": float32 [B, M, 4], "scores": float32 [B, M], 0 where there is none, "classes": int32 [B, M]}.
@@ -39,9 +39,9 @@ def detected(model: Model, decode: Detect) -> LossFn:
 
     def function(params: Any, variables: Any, batch: Any, key: jax.Array, *, train: bool) -> tuple[Any, Any]:
         del key
-        places = model.apply({"params": params, **variables}, batch["image"], train=train)
+        said = model.apply({"params": params, **variables}, batch["image"], train=train)
         least_B = batch.get("least", jnp.zeros(batch["extent"].shape[0]))
-        found = decode(places, batch["extent"], least_B)
+        found = decode(said, batch["extent"], least_B)
         return {"boxes": found.boxes_BM4, "scores": found.scores_BM, "classes": found.classes_BM}, variables
 
     return function
