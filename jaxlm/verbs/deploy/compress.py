@@ -25,6 +25,8 @@ def compress(words: argparse.Namespace, rest: list[str]) -> int:
         return _distil(words, rest)
     if rest:
         raise BadInput(f"unrecognized arguments: {' '.join(rest)}; only --distill CONFIG has a config to change")
+    if words.to != "artefact" and not words.bits:
+        raise BadInput(f"--to {words.to} is for --int8 and --int4, and this writes a run: leave it out")
     return _quantise(words) if words.bits else _prune(words)
 
 
@@ -91,9 +93,10 @@ def _chosen(words: argparse.Namespace) -> tuple[RunDirectory, int]:
 
 
 def _quantise(words: argparse.Namespace) -> int:
-    """Write an artefact with weights in 8 or 4 bits."""
+    """Write an artefact, or ONNX, with weights in 8 or 4 bits."""
     from jaxlm.compress.measure import comparison, measure_models, scores_of
     from jaxlm.compress.weights import quantise_model
+    from jaxlm.export.onnx import write_onnx
     from jaxlm.export.probes import probe_inputs
     from jaxlm.export.write import write_artefact
     from jaxlm.nn.quantise import dequantise
@@ -117,7 +120,11 @@ def _quantise(words: argparse.Namespace) -> int:
             changes=(f"the weights are kept in {words.bits} bits",),
             comparison=comparison(found, "github"),
         )
-        write_artefact(partial, small, facts, reference=reference_of_run(home, small))
+        if words.to == "onnx":
+            told = f"ONNX of {write_onnx(partial, small).told}"
+        else:
+            told = "artefact"
+            write_artefact(partial, small, facts, reference=reference_of_run(home, small))
     print(comparison(found))
-    print(f"artefact: {words.out}")
+    print(f"{told}: {words.out}")
     return 0

@@ -69,6 +69,12 @@ def _compress(verbs: Any) -> None:
         metavar="CONFIG",
         help="train a config, with overrides as --run.steps 500, that learns the probabilities of the run's model too",
     )
+    compress.add_argument(
+        "--to",
+        choices=("artefact", "onnx"),
+        default="artefact",
+        help="of --int8 and --int4: artefact (default), or onnx: what the model computes, with its integer weights",
+    )
     compress.add_argument("--temperature", type=float, default=4.0, metavar="T", help="of --distill (default 4)")
     compress.add_argument("--weight", type=float, default=0.5, help="share of the teacher in --distill (default 0.5)")
     compress.add_argument("--step", type=step, default=None, help=STEP)
