@@ -58,6 +58,14 @@ def _compress(verbs: Any) -> None:
         text = f"weights in {bits} bits with scales; computation stays in float32"
         how.add_argument(f"--int{bits}", dest="bits", action="store_const", const=bits, help=text)
     how.add_argument(
+        "--int8-static",
+        type=int,
+        default=None,
+        metavar="BATCHES",
+        help="weights and inputs of dense layers and convolutions in 8 bits, summed in integers; the range of the inputs "
+        "is that of so many training batches",
+    )
+    how.add_argument(
         "--prune", type=float, default=None, metavar="SHARE", help="set the smallest of each kernel to zero"
     )
     how.add_argument(
