@@ -94,7 +94,8 @@ CASES: Mapping[str, tuple[Any, list[np.ndarray]]] = {
     "CNN": (CNN(classes=3, widths=(4, 8), hidden=8), IMAGE),
     "TanhCNN": (TanhCNN(classes=3), IMAGE),
     "VGG": (VGG(classes=3, stages=((4,), (8,)), classifier="small"), IMAGE),
-    "ResNet": (ResNet(classes=3, stages=(1, 1), width=8), IMAGE),
+    "ResNet (photo)": (ResNet(classes=3, stages=(1, 1), width=8), IMAGE),
+    "ResNet (small)": (ResNet(classes=3, stages=(1, 1), width=8, stem="small"), IMAGE),
     "Inception": (Inception(classes=3, width=1, grid_35=(1,), grid_17=(1,), grid_8=1), [drawn(96, 96, 3)]),
     "ViT": (ViT(classes=3, patch=4, depth=1, width=8, heads=2), IMAGE),
     "FCOS": (FCOS(classes=2, widths=(4, 4, 8, 8), width=4, depth=1), LARGE),
@@ -165,7 +166,7 @@ def row_of(name: str) -> list[str]:
         with tempfile.TemporaryDirectory() as folder:
             found = convert_to_onnx(Path(folder) / MODEL, apply, batch)
     except BadInput as error:
-        return [name, "none", "", str(error).removeprefix("the model cannot be converted to ONNX ")]
+        return [name, "none", "", str(error).partition("(")[2].rpartition(")")[0]]
     return [name, "any" if found.rows is None else "fixed", f"{found.difference:.0e}", found.reason or ""]
 
 

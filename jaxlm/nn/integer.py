@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm.nn.conv import LAYOUT, Conv
-from jaxlm.nn.linear import Dense
+from jaxlm.nn.linear import Dense, broadcast
 from jaxlm.nn.module import Params
 
 LARGEST = 127  # of an integer, so that both signs have the same steps
@@ -53,7 +53,8 @@ def integer_convolve(
 
 
 def _scaled(sums: jax.Array, kernel: Kernel) -> jax.Array:
-    return sums.astype(jnp.float32) * (kernel["input_step"] * kernel["step"].reshape(-1))
+    step_O = kernel["input_step"] * kernel["step"].reshape(-1)
+    return sums.astype(jnp.float32) * jnp.broadcast_to(step_O, sums.shape)
 
 
 def integer_layers(params: Params) -> AbstractContextManager:
@@ -74,7 +75,9 @@ def integer_layers(params: Params) -> AbstractContextManager:
         else:
             y = integer_dense(x, kernel)
         y = y.astype(x.dtype)
-        return y + module.get_variable("params", "bias").astype(y.dtype) if module.bias else y
+        if module.bias:
+            y = y + broadcast(module.get_variable("params", "bias").astype(y.dtype), y.shape)
+        return y
 
     return watch_layers(layer)
 
