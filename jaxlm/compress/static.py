@@ -1,4 +1,4 @@
-"""A model whose dense layers and convolutions compute in 8-bit integers, with ranges of their inputs that were measured.
+"""A model whose dense layers and convolutions compute in 8-bit integers, with measured ranges of their inputs.
 
 Jacob et al. 2018, arXiv:1712.05877, section 2, with steps that are symmetric about zero. What stands between these
 layers (norms, activations, attention, biases) is computed as before.

@@ -181,9 +181,7 @@ def _prepared(model: LoadedModel, inputs: list[Any], rows: int) -> Batch:
     return stack_rows(fitting[:rows], rows) if fitting else dict(example)
 
 
-def _difference(
-    found: Mapping[str, np.ndarray], apply: Callable[[Any], Mapping[str, Any]], given: Batch
-) -> float:
+def _difference(found: Mapping[str, np.ndarray], apply: Callable[[Any], Mapping[str, Any]], given: Batch) -> float:
     expected = jax.device_get(jax.jit(apply)(given))
     return max(largest_difference(found[name], x) for name, x in expected.items())
 

@@ -36,9 +36,7 @@ def integer_dense(x: jax.Array, kernel: Kernel) -> jax.Array:
     return _scaled(jax.lax.dot_general(integers, kernel["int8"], axes, preferred_element_type=jnp.int32), kernel)
 
 
-def integer_convolve(
-    x_BHWI: jax.Array, kernel: Kernel, stride: int, padding: Any, groups: int = 1
-) -> jax.Array:
+def integer_convolve(x_BHWI: jax.Array, kernel: Kernel, stride: int, padding: Any, groups: int = 1) -> jax.Array:
     """Cross-correlate images with a kernel [H, W, I, O] in integers, float32 [B, H', W', O], see `integer_dense`."""
     sums = jax.lax.conv_general_dilated(
         to_integers(x_BHWI, kernel["input_step"]),

@@ -146,5 +146,5 @@ def _smaller(
         raise BadInput(f"--int8-static is {count}: give the training batches to measure ranges on, 1 or more")
     batches = calibration_batches(whole, Recorder.existing(home.path).experiment.train_data, count)
     ranges = measure_ranges(whole, batches)
-    change = f"{len(ranges)} layers compute in 8-bit integers; the ranges of their inputs are of {count} training batches"
+    change = f"{len(ranges)} layers compute in 8-bit integers, with the input ranges of {count} training batches"
     return "int8 static", quantise_static(whole, ranges), (change,)

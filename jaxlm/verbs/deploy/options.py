@@ -62,8 +62,8 @@ def _compress(verbs: Any) -> None:
         type=int,
         default=None,
         metavar="BATCHES",
-        help="weights and inputs of dense layers and convolutions in 8 bits, summed in integers; the range of the inputs "
-        "is that of so many training batches",
+        help="weights and inputs of dense layers and convolutions in 8 bits, summed in integers; the range of the "
+        "inputs is that of so many training batches",
     )
     how.add_argument(
         "--prune", type=float, default=None, metavar="SHARE", help="set the smallest of each kernel to zero"
