@@ -90,8 +90,6 @@ def test_the_command_scores_both_and_writes_an_artefact(tmp_path):
     assert len(rows) == 2
     assert "6 layers compute in 8-bit integers" in (out / "README.md").read_text()
     assert {"label", "probability"} <= jaxlm.load(out)([np.zeros((8, 8, 1), np.uint8)])[0].keys()
-    assert "--int8-static is 0" in command("compress", run, tmp_path / "none", "--int8-static", 0)[2]
-    assert (
-        "--to onnx is for 8 and 4 bits"
-        in command("compress", run, tmp_path / "none", "--prune", 0.5, "--to", "onnx")[2]
-    )
+    none = ("compress", run, tmp_path / "none")
+    assert "--int8-static is 0" in command(*none, "--int8-static", 0)[2]
+    assert "--to onnx is for 8 and 4 bits" in command(*none, "--prune", 0.5, "--to", "onnx")[2]
