@@ -17,7 +17,7 @@ import numpy as np
 from tabulate import tabulate
 
 from jaxlm.compress.weights import quantise_model
-from jaxlm.export.onnx import MODEL, largest_difference, open_onnx, write_onnx
+from jaxlm.export.onnx import MODEL, onnx_difference, open_onnx, write_onnx
 from jaxlm.predict.load import LoadedModel, load_run
 from jaxlm.train.recorder import Recorder
 
@@ -42,7 +42,7 @@ def compare(run: str, model: LoadedModel) -> list[Any]:
         run_onnx, size = open_onnx(Path(folder) / MODEL), (Path(folder) / MODEL).stat().st_size
         for batch, inside in examples(run, set(predictor.examples[-1])):
             expected, found = jax.device_get(program(model.variables, batch)), run_onnx(batch)
-            worst = max(worst, *(largest_difference(found[name][inside], x[inside]) for name, x in expected.items()))
+            worst = max(worst, *(onnx_difference(found[name][inside], x[inside]) for name, x in expected.items()))
             for place in np.flatnonzero(inside):
                 ours, theirs = ({name: x[place] for name, x in outputs.items()} for outputs in (expected, found))
                 labels = [predictor.postprocess([row], None)["label"] for row in (ours, theirs)]

@@ -183,10 +183,10 @@ def _prepared(model: LoadedModel, inputs: list[Any], rows: int) -> Batch:
 
 def _difference(found: Mapping[str, np.ndarray], apply: Callable[[Any], Mapping[str, Any]], given: Batch) -> float:
     expected = jax.device_get(jax.jit(apply)(given))
-    return max(largest_difference(found[name], x) for name, x in expected.items())
+    return max(onnx_difference(found[name], x) for name, x in expected.items())
 
 
-def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
+def onnx_difference(found: np.ndarray, expected: np.ndarray) -> float:
     """Return the largest difference of two arrays, absolute below 1 and relative above; not finite is infinite."""
     both = [np.asarray(x, np.float64) for x in (found, expected)]
     if both[0].shape != both[1].shape:

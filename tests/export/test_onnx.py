@@ -7,7 +7,7 @@ import pytest
 
 from jaxlm.compress.weights import quantise_model
 from jaxlm.errors import BadInput
-from jaxlm.export.onnx import INSTALL, convert_to_onnx, largest_difference, write_onnx
+from jaxlm.export.onnx import INSTALL, convert_to_onnx, onnx_difference, write_onnx
 from jaxlm.predict.predictor import stack_rows
 from small_models import image_classifier, images
 
@@ -47,10 +47,10 @@ def test_a_function_of_one_number_of_rows_says_why(tmp_path):
 
 
 def test_a_difference_is_absolute_below_one_and_relative_above():
-    assert largest_difference(np.array([0.5, 200.0]), np.array([0.25, 100.0])) == 1.0
-    assert largest_difference(np.array([np.inf, 1.0]), np.array([np.inf, 1.0])) == 0.0
-    assert largest_difference(np.array([np.nan]), np.array([1.0])) == np.inf
-    assert largest_difference(np.zeros(2), np.zeros((2, 1))) == np.inf
+    assert onnx_difference(np.array([0.5, 200.0]), np.array([0.25, 100.0])) == 1.0
+    assert onnx_difference(np.array([np.inf, 1.0]), np.array([np.inf, 1.0])) == 0.0
+    assert onnx_difference(np.array([np.nan]), np.array([1.0])) == np.inf
+    assert onnx_difference(np.zeros(2), np.zeros((2, 1))) == np.inf
 
 
 def test_without_the_packages_it_says_how_to_get_them(tmp_path, monkeypatch):
