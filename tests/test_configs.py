@@ -5,19 +5,26 @@ Its first 20 losses are those of tests/golden. A refactor must not move them; a 
     JAXLM_WRITE_GOLDEN=1 python3 scripts/env.py --extras dev pytest tests/test_configs.py
 """
 
+import io
 import json
 import os
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 
 import jaxlm
+from jaxlm.data.audio.files import encode_wav
+from jaxlm.data.images.decode import from_pixels
+from jaxlm.export.artefact import to_wire
 from jaxlm.export.card import ModelFacts
 from jaxlm.export.write import write_artefact
 from jaxlm.runs.directory import RunDirectory
+from jaxlm.serve.model import Batching
 from jaxlm.steps import compute
 from jaxlm.train.recorder import Recorder
+from serve.served import service
 from shrunk_agents import ON_POLICY, agent_words
 from shrunk_detectors import DETECTORS, detector_words
 from shrunk_images import FEDERATED, IMAGES, image_words
@@ -142,6 +149,11 @@ SLOW = (  # one or two configs of each experiment are in the default tests
     "bc_cartpole",
     "gpt_sort_digits",
 )
+# One config of each experiment, of the default tests where there is one, is asked over HTTP, too.
+SERVED = {
+    EXPERIMENTS.get(name, "language_model.py"): name
+    for name in sorted((path.stem for path in CONFIGS), key=lambda name: (name in SLOW, name), reverse=True)
+}.values()
 
 # Batch norm in deep networks, and the angle of a small number, amplify the rounding of another compiler or chip from
 # update to update.
@@ -200,6 +212,8 @@ def test_a_shrunk_config_trains_resumes_evaluates_and_predicts(path, tmp_path, m
     check_evaluated(tmp_path / "run")
     inputs, answers = check_predicted(path.stem, tmp_path / "run")
     check_exported(tmp_path, inputs, answers)
+    if path.stem in SERVED:
+        check_served(tmp_path / "artefact", inputs)
 
 
 def check_golden(name, found, fingerprint):
@@ -290,3 +304,25 @@ def check_exported(folder, inputs, answers):
     (folder / "artefact").mkdir()
     write_artefact(folder / "artefact", jaxlm.load(folder / "run"), ModelFacts("run", 20))
     assert json.loads(json.dumps(jaxlm.load(folder / "artefact")(inputs))) == answers
+
+
+def check_served(artefact, inputs):
+    """A batch-invariant service answers the same inputs as JSON as the predictor does, alone and together."""
+    model = jaxlm.load(artefact)
+    sent = [as_json(one, getattr(model.predictor.preprocess, "rate", 0)) for one in inputs]
+    answer = partial(model, batch=model.predictor.batch)
+    expected = [json.loads(json.dumps(answer(given))) for given in (inputs, *([one] for one in inputs))]
+    with service([artefact], batching=Batching(fixed=True)) as client:
+        found = [client.predict(given)["answers"] for given in (sent, *([one] for one in sent))]
+    assert found == expected  # an input that draws noise draws it by its place in the request
+
+
+def as_json(given, rate):
+    """A raw input as a client sends it: arrays as the bytes of a PNG file, or of a WAV file of that rate."""
+    if not isinstance(given, np.ndarray):
+        return given
+    if given.dtype == np.uint8:
+        content = io.BytesIO()
+        from_pixels(given).save(content, "PNG")
+        return to_wire(content.getvalue())
+    return to_wire(encode_wav(given, rate))

@@ -88,6 +88,7 @@ HOMES = {
     "jinja2": {"ablate"},
     "fastapi": {"serve"},
     "jax2onnx": {"export"},
+    "onnx": {"export"},
     "onnxruntime": {"export"},
     "uvicorn": {"serve"},
     "prometheus_client": {"serve"},

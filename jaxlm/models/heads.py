@@ -14,6 +14,8 @@ from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.linear import dense, wide
 from jaxlm.nn.module import Module
 
+Pool = Literal["first", "mean", "max", "last"]  # how the vectors of tokens become one
+
 
 class Classifier(Module):
     """Text classifier: an encoder, pooling and a linear head, to logits [B, classes].
@@ -31,7 +33,7 @@ class Classifier(Module):
 
     encoder: Any
     classes: int
-    pool: Literal["pooler", "first", "mean", "max", "last"] = "first"
+    pool: Literal["pooler"] | Pool = "first"
     dropout: float = 0.0
 
     hyperparameters = ("dropout",)
@@ -129,7 +131,7 @@ class SpanClassifier(Module):
         return dense(2, bias=True, name="head")(x_BTD)
 
 
-def pool_tokens(x_BTD: jax.Array, real_BT: jax.Array, how: Literal["first", "mean", "max", "last"]) -> jax.Array:
+def pool_tokens(x_BTD: jax.Array, real_BT: jax.Array, how: Pool) -> jax.Array:
     """Pool the tokens of each text into one vector, in float32; the dtype is kept.
 
     Args:
@@ -144,7 +146,7 @@ def pool_tokens(x_BTD: jax.Array, real_BT: jax.Array, how: Literal["first", "mea
     return pooled_BD.astype(x_BTD.dtype)
 
 
-def _pool(x_BTD: jax.Array, real_BT: jax.Array, how: Literal["first", "mean", "max", "last"]) -> jax.Array:
+def _pool(x_BTD: jax.Array, real_BT: jax.Array, how: Pool) -> jax.Array:
     real_BT1 = real_BT[..., None]
     if how == "mean":
         return jnp.where(real_BT1, x_BTD, 0).sum(1) / jnp.maximum(real_BT.sum(1), 1)[:, None]
@@ -155,7 +157,9 @@ def _pool(x_BTD: jax.Array, real_BT: jax.Array, how: Literal["first", "mean", "m
     return jnp.take_along_axis(jnp.where(real_BT1, x_BTD, 0), place_B[:, None, None], axis=1, mode="clip")[:, 0]
 
 
-def sentence_vectors(model: Any, variables: Any, tokens_BT: jax.Array, segments_BT: jax.Array) -> jax.Array:
+def sentence_vectors(
+    model: Any, variables: Any, tokens_BT: jax.Array, segments_BT: jax.Array, pool: Pool = "mean"
+) -> jax.Array:
     """Embed texts as vectors of length 1, [B, D]: the mean of the token vectors (Reimers & Gurevych 2019).
 
     The dot product of two vectors is their cosine similarity. A row of padding alone gives zeros.
@@ -165,9 +169,10 @@ def sentence_vectors(model: Any, variables: Any, tokens_BT: jax.Array, segments_
         variables: the model's variables.
         tokens_BT: int32.
         segments_BT: int32; 0 is padding.
+        pool: what is taken in the place of the mean, see `pool_tokens`.
     """
     x_BTD = model.apply(variables, tokens_BT, segments=segments_BT, method="encode")
-    x_BD = pool_tokens(x_BTD, segments_BT > 0, "mean")
+    x_BD = pool_tokens(x_BTD, segments_BT > 0, pool)
     return x_BD / jnp.maximum(jnp.linalg.norm(x_BD, axis=-1, keepdims=True), 1e-12)
 
 

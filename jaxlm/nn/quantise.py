@@ -1,7 +1,8 @@
 """Quantisation of frozen weights to 8 bits (absmax) or 4 bits (NF4).
 
 A quantised matrix is a dict in the place of the array, so that trees of them are saved and restored like any other:
-{"int8", "step"} in 8 bits, {"nf4" (two codes per byte), "largest" (one per block)} in 4 bits.
+{"int8", "step"} in 8 bits, with "input_step" where its layer computes in integers (`jaxlm.nn.integer`), and
+{"nf4" (two codes per byte), "largest" (one per block)} in 4 bits.
 """
 
 import math
@@ -53,7 +54,8 @@ def dequantise(params: Params) -> Params:
 
 
 def _is_quantised(node: Any) -> bool:
-    return isinstance(node, dict) and (node.keys() == {"int8", "step"} or node.keys() == {"nf4", "largest"})
+    kinds = ({"int8", "step"}, {"int8", "step", "input_step"}, {"nf4", "largest"})
+    return isinstance(node, dict) and node.keys() in kinds
 
 
 def _whole(leaf: dict[str, jax.Array]) -> jax.Array:

@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxlm.errors import BadInput
 from jaxlm.export.artefact import from_wire
+from jaxlm.predict.agents.actions import ReadObservations
 from jaxlm.predict.answers import TokenizeQuestions
 from jaxlm.predict.continuations import TokenizeChats, TokenizePrompts
 from jaxlm.predict.images import ReadImages
@@ -30,6 +31,7 @@ KINDS: tuple[tuple[Any, str], ...] = (
     (ReadSpeech, "audio"),
     (EncodeRows, "row"),
     (FindUsers, "user"),
+    (ReadObservations, "observation"),
 )
 NOT_OURS = {"skip_rows"}  # options of a command line, not of a request
 
@@ -39,7 +41,8 @@ class Form:
     """How a model is asked.
 
     Attributes:
-        kind: "text", "pair" (of texts), "prompt", "chat", "question", "image", "audio", "row" or "user".
+        kind: "text", "pair" (of texts), "prompt", "chat", "question", "image", "audio", "row", "user" or
+            "observation".
         options: names of what a request may choose, with their values where it does not.
         columns: of a row.
     """

@@ -14,7 +14,7 @@ class PredictRequest(BaseModel):
         min_length=1,
         max_length=1024,
         description="A text; a list of two texts; an object of cells; {question, context}; {base64} of an image or a "
-        "recording; messages. GET /v1/models has an example for each model.",
+        "recording; messages; an observation as lists of numbers. GET /v1/models has an example for each model.",
     )
     model: str | None = Field(None, description="By its name; the only one where there is one.")
     options: dict[str, Any] = Field({}, description="Of the model, such as top or temperature.")
@@ -53,7 +53,9 @@ class ModelEntry(BaseModel):
     created: int
     owned_by: str = "jaxlm"
     digest: str
-    kind: str = Field(description="What an input is: text, pair, prompt, chat, question, image, audio, row or user.")
+    kind: str = Field(
+        description="What an input is: text, pair, prompt, chat, question, image, audio, row, user or observation."
+    )
     columns: list[str] = Field(description="Of a row.")
     options: dict[str, Any] = Field(description="What a request may choose, with the values where it does not.")
     example: Any = Field(description="An input that the model can read.")

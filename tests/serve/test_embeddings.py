@@ -1,6 +1,7 @@
 """The route of embeddings: vectors that are those of the encoder, whoever shares the batch, in both encodings."""
 
 import base64
+import json
 from functools import partial
 
 import jax
@@ -16,6 +17,7 @@ from jaxlm.models.heads import sentence_vectors
 from jaxlm.predict.load import LoadedModel
 from jaxlm.predict.texts import text_embedder
 from jaxlm.serve.model import Batching
+from jaxlm.verbs.deploy.embeddings import read_pooling
 from jaxlm.verbs.deploy.export import export
 from serve.served import service
 from small_models import image_classifier, write_models
@@ -96,6 +98,34 @@ def test_what_cannot_be_embedded_is_said(client, fields, told):
 
 def written(*words):
     assert export(parser().parse_args(["export", *map(str, words), "--to", "embeddings"])) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "pool"), [("mean_tokens", "mean"), ("cls_token", "first"), ("max_tokens", "max"), ("lasttoken", "last")]
+)
+def test_a_folder_of_sentence_transformers_says_which_tokens_are_taken(tmp_path, name, pool):
+    assert read_pooling(tmp_path) == "mean"
+    content = {"word_embedding_dimension": 16, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": False}
+    (tmp_path / "1_Pooling").mkdir()
+    place = tmp_path / "1_Pooling" / "config.json"
+    place.write_text(json.dumps(content | {f"pooling_mode_{name}": True, "include_prompt": True}))
+    assert read_pooling(tmp_path) == pool
+    for found in (
+        {"pooling_mode_weightedmean_tokens": True},
+        {f"pooling_mode_{name}": True, "pooling_mode_x": True},
+        {},
+    ):
+        place.write_text(json.dumps(content | found))
+        with pytest.raises(BadInput, match=r"config.json asks for .*: one of"):
+            read_pooling(tmp_path)
+
+
+def test_the_first_token_alone_may_be_the_vector():
+    loaded, model = encoder()
+    tokens, real = np.int32([[7, 5, 3, 0]]), np.int32([[1, 1, 1, 0]])
+    found = np.asarray(sentence_vectors(model, loaded.variables, tokens, real, pool="first"))[0]
+    first = np.asarray(model.apply(loaded.variables, tokens[:, :3], method="encode"), np.float64)[0, 0]
+    np.testing.assert_allclose(found, first / np.linalg.norm(first), atol=1e-5)
 
 
 def test_a_folder_without_an_encoder_is_refused(tmp_path):

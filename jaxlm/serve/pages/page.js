@@ -89,6 +89,11 @@ function userInput(place) {
   };
 }
 
+function observationInput(place) {
+  textInput(place);
+  fill = (given) => { $("text-0").value = JSON.stringify(given); };
+}
+
 async function toBase64(blob) {
   const url = await new Promise((done, failed) => {
     const reader = new FileReader();
@@ -181,6 +186,7 @@ const INPUTS = {
   audio: (place) => fileInput(place, "audio"),
   row: (place, one) => rowInput(place, one.columns),
   user: (place) => userInput(place),
+  observation: (place) => observationInput(place),
 };
 
 function showModel() {

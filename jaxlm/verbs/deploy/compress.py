@@ -8,6 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from jaxlm.errors import BadInput
+from jaxlm.predict.load import LoadedModel
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.files import whole_folder
 from jaxlm.runs.settings import Run
@@ -25,7 +26,10 @@ def compress(words: argparse.Namespace, rest: list[str]) -> int:
         return _distil(words, rest)
     if rest:
         raise BadInput(f"unrecognized arguments: {' '.join(rest)}; only --distill CONFIG has a config to change")
-    return _quantise(words) if words.bits else _prune(words)
+    quantised = words.bits is not None or words.int8_static is not None
+    if words.to != "artefact" and not quantised:
+        raise BadInput(f"--to {words.to} is for 8 and 4 bits, and this writes a run: leave it out")
+    return _quantise(words) if quantised else _prune(words)
 
 
 def _distil(words: argparse.Namespace, rest: list[str]) -> int:
@@ -91,11 +95,12 @@ def _chosen(words: argparse.Namespace) -> tuple[RunDirectory, int]:
 
 
 def _quantise(words: argparse.Namespace) -> int:
-    """Write an artefact with weights in 8 or 4 bits."""
+    """Write an artefact, or ONNX, with weights in 8 or 4 bits."""
     from jaxlm.compress.measure import comparison, measure_models, scores_of
-    from jaxlm.compress.weights import quantise_model
+    from jaxlm.export.onnx import write_onnx
     from jaxlm.export.probes import probe_inputs
     from jaxlm.export.write import write_artefact
+    from jaxlm.nn.integer import integer_layers
     from jaxlm.nn.quantise import dequantise
     from jaxlm.predict.load import load_run
     from jaxlm.train.main import keep_compiled_programs
@@ -105,19 +110,41 @@ def _quantise(words: argparse.Namespace) -> int:
     keep_compiled_programs()
     home, step = _chosen(words)
     with whole_folder(Path(words.out)) as partial:
-        whole, recorder = load_run(home.path, step), Recorder.existing(home.path)
-        small, name = quantise_model(whole, words.bits), f"int{words.bits}"
-        models = {"float32": whole, name: small}
-        scores = {key: scores_of(recorder, step, dequantise(model.variables)) for key, model in models.items()}
+        whole = load_run(home.path, step)
+        name, small, changes = _smaller(words, home, whole)
+        models, scores = {"float32": whole, name: small}, {}
+        for key, model in models.items():
+            with integer_layers(model.variables["params"]):  # a recorder of its own, as programs are kept
+                scores[key] = scores_of(Recorder.existing(home.path), step, dequantise(model.variables))
         inputs = probe_inputs(whole.predictor)
         found = measure_models({key: (model, scores[key]) for key, model in models.items()}, inputs)
-        facts = dataclasses.replace(
-            facts_of(home, step),
-            scores=scores[name],
-            changes=(f"the weights are kept in {words.bits} bits",),
-            comparison=comparison(found, "github"),
-        )
-        write_artefact(partial, small, facts, reference=reference_of_run(home, small))
+        told = {"changes": changes, "comparison": comparison(found, "github")}
+        facts = dataclasses.replace(facts_of(home, step), scores=scores[name], **told)
+        form = "artefact"
+        if words.to == "onnx":
+            form = f"ONNX of {write_onnx(partial, small).told}"
+        else:
+            write_artefact(partial, small, facts, reference=reference_of_run(home, small))
     print(comparison(found))
-    print(f"artefact: {words.out}")
+    print(f"{form}: {words.out}")
     return 0
+
+
+def _smaller(
+    words: argparse.Namespace, home: RunDirectory, whole: LoadedModel
+) -> tuple[str, LoadedModel, tuple[str, ...]]:
+    """Return the name of a quantised model, the model, and what a card says of it."""
+    from jaxlm.compress.static import calibration_batches, measure_ranges, quantise_static
+    from jaxlm.compress.weights import quantise_model
+    from jaxlm.train.recorder import Recorder
+
+    count = words.int8_static
+    if count is None:
+        change = f"the weights are kept in {words.bits} bits"
+        return f"int{words.bits}", quantise_model(whole, words.bits), (change,)
+    if count < 1:
+        raise BadInput(f"--int8-static is {count}: give the training batches to measure ranges on, 1 or more")
+    batches = calibration_batches(whole, Recorder.existing(home.path).experiment.train_data, count)
+    ranges = measure_ranges(whole, batches)
+    change = f"{len(ranges)} layers compute in 8-bit integers, with the input ranges of {count} training batches"
+    return "int8 static", quantise_static(whole, ranges), (change,)

@@ -94,8 +94,8 @@ def _write_onnx(folder: Path, home: RunDirectory, step: CheckpointStep) -> str:
     from jaxlm.export.onnx import write_onnx
     from jaxlm.predict.load import load_run
 
-    error = write_onnx(folder, load_run(home.path, step))
-    return f"model.onnx, whose outputs on the probes differ by {error:.1g},"
+    written = write_onnx(folder, load_run(home.path, step))
+    return f"model.onnx, of {written.told}, whose outputs on the probes differ by {written.difference:.1g},"
 
 
 def facts_of(home: RunDirectory, step: int) -> ModelFacts:

@@ -58,6 +58,14 @@ def _compress(verbs: Any) -> None:
         text = f"weights in {bits} bits with scales; computation stays in float32"
         how.add_argument(f"--int{bits}", dest="bits", action="store_const", const=bits, help=text)
     how.add_argument(
+        "--int8-static",
+        type=int,
+        default=None,
+        metavar="BATCHES",
+        help="weights and inputs of dense layers and convolutions in 8 bits, summed in integers; the range of the "
+        "inputs is that of so many training batches",
+    )
+    how.add_argument(
         "--prune", type=float, default=None, metavar="SHARE", help="set the smallest of each kernel to zero"
     )
     how.add_argument(
@@ -68,6 +76,12 @@ def _compress(verbs: Any) -> None:
         default=None,
         metavar="CONFIG",
         help="train a config, with overrides as --run.steps 500, that learns the probabilities of the run's model too",
+    )
+    compress.add_argument(
+        "--to",
+        choices=("artefact", "onnx"),
+        default="artefact",
+        help="of --int8 and --int4: artefact (default), or onnx: what the model computes, with its integer weights",
     )
     compress.add_argument("--temperature", type=float, default=4.0, metavar="T", help="of --distill (default 4)")
     compress.add_argument("--weight", type=float, default=0.5, help="share of the teacher in --distill (default 0.5)")
