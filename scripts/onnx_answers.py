@@ -41,7 +41,7 @@ def compare(run: str, model: LoadedModel) -> list[Any]:
         written = write_onnx(Path(folder), model)
         run_onnx, size = open_onnx(Path(folder) / MODEL), (Path(folder) / MODEL).stat().st_size
         for batch, inside in examples(run, set(predictor.examples[-1])):
-            expected, found = jax.device_get(program(model.variables, batch)), run_onnx(batch)
+            expected, found = jax.device_get(program(model.variables, batch)), run_onnx(dict(batch))
             worst = max(worst, *(onnx_difference(found[name][inside], x[inside]) for name, x in expected.items()))
             for place in np.flatnonzero(inside):
                 ours, theirs = ({name: x[place] for name, x in outputs.items()} for outputs in (expected, found))

@@ -86,10 +86,11 @@ IMAGE, LARGE, GREY = [drawn(16, 16, 3)], [drawn(64, 64, 3)], drawn(8, 8, 1)
 TEXT, PAIR, TABLE = [whole(8)], [whole(8), whole(6)], [drawn(3)]
 CAPTION = [whole(3), full(1, 3)]
 HEARD = [drawn(24, 8), full(24)]
-VOICE = [whole(4), full(4), full(1), drawn(12, 8), full(12), drawn(12, 8), np.float32([0.1, 0.5, 0.9])]
+TIMES = np.array([0.1, 0.5, 0.9], np.float32)
+VOICE = [whole(4), full(4), full(1), drawn(12, 8), full(12), drawn(12, 8), TIMES]
 LLAMA = GPT_SMALL.clone(norm="rms", activation="swiglu", positions="rotary", kv_heads=1, bias=False)
 
-CASES: Mapping[str, tuple[Any, list[np.ndarray]]] = {
+CASES: Mapping[str, tuple[Any, list[Any]]] = {
     "MLP": (MLP(classes=3, hidden=(8,)), IMAGE),
     "CNN": (CNN(classes=3, widths=(4, 8), hidden=8), IMAGE),
     "TanhCNN": (TanhCNN(classes=3), IMAGE),
@@ -122,8 +123,8 @@ CASES: Mapping[str, tuple[Any, list[np.ndarray]]] = {
     "Matcha": (Matcha(vocab=7, speakers=2, bands=8, width=8, hidden=12, depth=1, decoder_depth=2, kernel=3), VOICE),
     "Vocos": (Vocos(bands=8, fft=16, width=8, hidden=12, depth=1, kernel=3), HEARD),
     "CLIP": (CLIP(PLAIN, widths=(4,), width=6), [GREY, *CAPTION]),
-    "DiT": (DiT(PLAIN, patch=2, depth=1, width=8, heads=2), [GREY, np.float32([0.1, 0.5, 0.9]), *CAPTION]),
-    "UNet": (UNet(PLAIN, widths=(4, 8), heads=2), [GREY, np.float32([0.1, 0.5, 0.9]), *CAPTION]),
+    "DiT": (DiT(PLAIN, patch=2, depth=1, width=8, heads=2), [GREY, TIMES, *CAPTION]),
+    "UNet": (UNet(PLAIN, widths=(4, 8), heads=2), [GREY, TIMES, *CAPTION]),
     "GAN": (GAN(PLAIN, shape=(8, 8, 1), latent=4, widths=(8, 4)), [drawn(4), *CAPTION]),
     "VQVAE": (PICTURE, [GREY]),
     "DALLE": (

@@ -6,7 +6,7 @@ layers (norms, activations, attention, biases) is computed as before.
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -18,9 +18,10 @@ from jaxlm.compress.weights import quantise_model
 from jaxlm.data.protocol import Batch, Data
 from jaxlm.errors import BadInput
 from jaxlm.nn.conv import Conv
-from jaxlm.nn.integer import LARGEST, find_kernel, integer_layers, watch_layers
+from jaxlm.nn.integer import LARGEST, find_kernel, integer_layers
 from jaxlm.nn.linear import Dense
 from jaxlm.nn.quantise import dequantise
+from jaxlm.nn.taps import intercept_layers
 from jaxlm.predict.load import LoadedModel
 
 Ranges = dict[str, float]  # path of a kernel -> the largest magnitude that its layer's input had
@@ -54,15 +55,16 @@ def measure_ranges(model: LoadedModel, batches: Iterable[Batch]) -> Ranges:
         if not np.isfinite(largest):
             found[name] = float("nan")
 
-    def layer(module: Dense | Conv, x: jax.Array) -> None:
+    def visit(module: Dense | Conv, x: jax.Array, compute_layer: Callable[[], jax.Array]) -> jax.Array:
         kernel = find_kernel(params, module)
         if kernel is not None and kernel.ndim == (4 if isinstance(module, Conv) else 2):
             largest = jnp.abs(x.astype(jnp.float32)).max()
             jax.debug.callback(functools.partial(keep, "/".join((*module.path, "kernel"))), largest)
+        return compute_layer()
 
     @jax.jit
     def compute(variables: Any, batch: Any) -> Any:
-        with watch_layers(layer):
+        with intercept_layers(visit, Dense, Conv):
             return model.predictor.apply(variables, batch)
 
     for batch in batches:

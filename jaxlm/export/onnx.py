@@ -42,7 +42,7 @@ class WrittenOnnx(NamedTuple):
     difference: float
 
     @property
-    def told(self) -> str:
+    def described(self) -> str:
         """Return how many rows it takes, in words."""
         return "any number of rows" if self.rows is None else f"{self.rows} rows at a time alone ({self.reason})"
 
@@ -148,10 +148,12 @@ def _keep_integers(path: Path) -> None:
     casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast" and node.input[0] in weights}
     products = [node for node in graph.node if node.op_type == "Mul" and node.input[0] in casts]
     for node in products:
-        cast, steps = casts[node.input[0]], weights.get(node.input[1])
+        if node.input[1] not in weights:
+            continue
+        cast, steps = casts[node.input[0]], weights[node.input[1]]
         whole = weights[cast.input[0]]
-        axes = [] if steps is None else [axis for axis, size in enumerate(steps.dims) if size > 1]
-        alone = steps is not None and used[cast.output[0]] == used[steps.name] == 1
+        axes = [axis for axis, size in enumerate(steps.dims) if size > 1]
+        alone = used[cast.output[0]] == used[steps.name] == 1
         if not alone or whole.data_type != onnx.TensorProto.INT8 or len(axes) > 1 or len(steps.dims) != len(whole.dims):
             continue
         flat = onnx.numpy_helper.to_array(steps).reshape(-1 if axes else ())

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxlm.nn.conv import LAYOUT, Conv
 from jaxlm.nn.linear import Dense, broadcast
 from jaxlm.nn.module import Params
+from jaxlm.nn.taps import intercept_layers
 
 LARGEST = 127  # of an integer, so that both signs have the same steps
 Kernel = Mapping[str, jax.Array]  # "int8" and "step" of `quantise`, and "input_step", a float32 scalar
@@ -62,10 +62,10 @@ def integer_layers(params: Params) -> AbstractContextManager:
         params: of the model that is applied in the context, with `Kernel`s in the place of some kernels.
     """
 
-    def layer(module: Dense | Conv, x: jax.Array) -> jax.Array | None:
+    def visit(module: Dense | Conv, x: jax.Array, compute: Callable[[], jax.Array]) -> jax.Array:
         kernel = find_kernel(params, module)
         if not isinstance(kernel, Mapping) or "input_step" not in kernel:
-            return None
+            return compute()
         if isinstance(module, Conv):
             high, wide = module.kernel
             padding = module.padding or ((high // 2, high // 2), (wide // 2, wide // 2))
@@ -77,26 +77,7 @@ def integer_layers(params: Params) -> AbstractContextManager:
             y = y + broadcast(module.get_variable("params", "bias").astype(y.dtype), y.shape)
         return y
 
-    return watch_layers(layer)
-
-
-def watch_layers(layer: Callable[[Dense | Conv, jax.Array], jax.Array | None]) -> AbstractContextManager:
-    """Return a context in which a function sees each dense layer and convolution with its input.
-
-    Args:
-        layer: (the layer, its input) -> its output; None: what the layer computes itself.
-    """
-
-    def intercept(compute: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
-        module = context.module
-        computes = isinstance(module, Dense | Conv) and context.method_name == "__call__"
-        if computes and not module.is_initializing():
-            found = layer(module, args[0])
-            if found is not None:
-                return found
-        return compute(*args, **kwargs)
-
-    return nn.intercept_methods(intercept)
+    return intercept_layers(visit, Dense, Conv)
 
 
 def find_kernel(params: Params, module: Dense | Conv) -> Any:

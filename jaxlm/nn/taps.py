@@ -1,4 +1,4 @@
-"""See and change what the matrices of a model are multiplied with, without a change in the model."""
+"""See and change what the layers of a model compute, without a change in the model."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -7,27 +7,22 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jaxlm.nn.embed import Embed
-from jaxlm.nn.linear import Dense
-
-MATRICES = {Dense: "kernel", Embed: "embedding"}
-
-# (name of the parameter, the matrix, the layer's input, what computes its output) -> output
-Visit = Callable[[str, jax.Array, jax.Array, Callable[[], jax.Array]], jax.Array]
+# (the layer, its input, what computes its output) -> output
+Visit = Callable[[Any, jax.Array, Callable[[], jax.Array]], jax.Array]
 
 
-def intercept_matrices(visit: Visit) -> AbstractContextManager[None]:
-    """Replace the output of every `Dense` and every look-up in an `Embed`, while the context is open.
+def intercept_layers(visit: Visit, *kinds: type[nn.Module]) -> AbstractContextManager[None]:
+    """Replace the output of every layer of some kinds that a model calls, while the context is open.
 
     Args:
-        visit: called in the place of each layer, in the order in which the model calls them. It gets "kernel" or
-            "embedding", the matrix as the layer has it, the input, and a function that computes the output.
+        visit: called in the place of each layer, in the order in which the model calls them.
+        kinds: of layers, such as `Dense`; of each the `__call__` alone, and not where parameters are created.
     """
 
     def intercept(layer: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], context: Any) -> Any:
-        name = MATRICES.get(type(context.module))
-        if name is None or context.method_name != "__call__" or context.module.is_initializing():
+        module = context.module
+        if not isinstance(module, kinds) or context.method_name != "__call__" or module.is_initializing():
             return layer(*args, **options)
-        return visit(name, context.module.get_variable("params", name), args[0], lambda: layer(*args, **options))
+        return visit(module, args[0], lambda: layer(*args, **options))
 
     return nn.intercept_methods(intercept)

@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm.metrics.mean import Metrics
-from jaxlm.nn.taps import intercept_matrices
+from jaxlm.nn.embed import Embed
+from jaxlm.nn.linear import Dense
+from jaxlm.nn.taps import intercept_layers
 from jaxlm.steps.gradient import GradFn, LossFn
 from jaxlm.steps.model import PyTree
 from jaxlm.steps.private import clip_of, example_keys, refuse_changed, repeat_example, squared_norm
@@ -93,14 +95,14 @@ def _differentiate(
     def total(others: dict[int, Any], taps: dict[int, jax.Array]) -> Any:
         inputs, count = {}, iter(range(1 << 20))
 
-        def visit(name: str, matrix: jax.Array, x: jax.Array, compute: Callable[[], jax.Array]) -> jax.Array:
+        def visit(layer: Dense | Embed, x: jax.Array, compute: Callable[[], jax.Array]) -> jax.Array:
             number = next(count)
             if number not in calls:
                 return compute()
             inputs[number] = x
             return compute() + taps[number]
 
-        with intercept_matrices(visit):
+        with intercept_layers(visit, Dense, Embed):
             metrics, changed = run([others.get(leaf, x) for leaf, x in enumerate(leaves)], example, key)
         return metrics["loss"].total, (inputs, metrics, changed)
 
@@ -117,14 +119,19 @@ def _ghosts(run: _LossOfLeaves, leaves: list[Any], example: PyTree, key: Any) ->
     def record(leaves: list[Any], example: PyTree, key: jax.Array) -> Any:
         matrices = []
 
-        def visit(name: str, matrix: jax.Array, x: jax.Array, compute: Callable[[], jax.Array]) -> jax.Array:
-            shape = (*(x.shape[:-1] if name == "kernel" else x.shape), matrix.shape[1])
-            dtype = jnp.result_type(x, matrix) if name == "kernel" else matrix.dtype
+        def visit(layer: Dense | Embed, x: jax.Array, compute: Callable[[], jax.Array]) -> jax.Array:
+            matrix: Any
+            if isinstance(layer, Dense):
+                matrix = layer.get_variable("params", "kernel")
+                shape, dtype = (*x.shape[:-1], layer.features), jnp.result_type(x, matrix)
+            else:
+                matrix = layer.get_variable("params", "embedding")
+                shape, dtype = (*x.shape, layer.width), matrix.dtype
             outputs.append(jax.ShapeDtypeStruct(shape, dtype))
             matrices.append(matrix)
             return jnp.zeros(shape, dtype)
 
-        with intercept_matrices(visit):
+        with intercept_layers(visit, Dense, Embed):
             return run(leaves, example, key), matrices
 
     traced, (rest, matrices) = jax.make_jaxpr(record, return_shape=True)(leaves, example, key)

@@ -43,7 +43,7 @@ def test_a_function_of_one_number_of_rows_says_why(tmp_path):
     weights = np.ones((6, 2), np.float32)  # one for each row
     written = convert_to_onnx(tmp_path / "m.onnx", lambda batch: {"y": batch["x"] * weights}, {"x": weights * 2})
     assert written.rows == 6
-    assert written.told.startswith("6 rows at a time alone (")
+    assert written.described.startswith("6 rows at a time alone (")
 
 
 def test_a_difference_is_absolute_below_one_and_relative_above():

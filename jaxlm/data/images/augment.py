@@ -43,8 +43,7 @@ def augment(operations: tuple[Operation, ...], classes: int, batch: dict[str, An
         batch: "image" uint8, or float in [0, 1], [B, H, W, C]; "label" int32 [B]; "keys" uint32 [B, 2].
 
     Returns:
-        The batch with "image" float32 in [0, 1], and "target" float32 [B, K], the one-hot labels, mixed with the
-        images.
+        The batch with "image" float32 in [0, 1], and "target" float32 [B, K], one-hot labels mixed with the images.
     """
     images, targets = as_float(batch["image"]), jax.nn.one_hot(batch["label"], classes)
     keys = typed_keys(batch["keys"])

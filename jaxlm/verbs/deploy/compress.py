@@ -118,11 +118,12 @@ def _quantise(words: argparse.Namespace) -> int:
                 scores[key] = scores_of(Recorder.existing(home.path), step, dequantise(model.variables))
         inputs = probe_inputs(whole.predictor)
         found = measure_models({key: (model, scores[key]) for key, model in models.items()}, inputs)
-        told = {"changes": changes, "comparison": comparison(found, "github")}
-        facts = dataclasses.replace(facts_of(home, step), scores=scores[name], **told)
+        facts = dataclasses.replace(
+            facts_of(home, step), scores=scores[name], changes=changes, comparison=comparison(found, "github")
+        )
         form = "artefact"
         if words.to == "onnx":
-            form = f"ONNX of {write_onnx(partial, small).told}"
+            form = f"ONNX of {write_onnx(partial, small).described}"
         else:
             write_artefact(partial, small, facts, reference=reference_of_run(home, small))
     print(comparison(found))

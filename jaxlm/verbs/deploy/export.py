@@ -95,7 +95,7 @@ def _write_onnx(folder: Path, home: RunDirectory, step: CheckpointStep) -> str:
     from jaxlm.predict.load import load_run
 
     written = write_onnx(folder, load_run(home.path, step))
-    return f"model.onnx, of {written.told}, whose outputs on the probes differ by {written.difference:.1g},"
+    return f"model.onnx, of {written.described}, whose outputs on the probes differ by {written.difference:.1g},"
 
 
 def facts_of(home: RunDirectory, step: int) -> ModelFacts:
