@@ -18,16 +18,16 @@ experiment = "image_classification"
 
 config = Config(
     model=TanhCNN(classes=10),
-    data=TfdsImages(name="mnist", batch=1024, eval_batch=1000, mean=(0.1307,), std=(0.3081,)),
+    data=TfdsImages(name="mnist", batch=2048, eval_batch=1000, mean=(0.1307,), std=(0.3081,)),
     loss=Classification(),
-    optim=SGD(peak_lr=1.0, momentum=0.9, schedule="linear", final_fraction=0.2),
+    optim=SGD(peak_lr=6.0, momentum=0.9, schedule="linear", final_fraction=0.2),
     place=PlacementSpec(),
     run=Run(
-        steps=1760,
-        accumulate=16,
-        ema=0.98,
-        eval_every=440,
-        save_every=440,
+        steps=880,
+        accumulate=32,
+        ema=0.96,
+        eval_every=220,
+        save_every=220,
         log_every=110,
         metric="eval/accuracy",
         maximize=True,
