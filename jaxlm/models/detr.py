@@ -82,7 +82,7 @@ class DETR(Module):
         place_QD = grid_vectors(nn.sigmoid(wide(logits_2)), self.width).astype(memory_BTD.dtype)
         query_QD = Dense(self.width, name="query")(place_QD)
         x_BQD = broadcast(query_QD[None], (batch, *query_QD.shape))
-        norm, heads = LayerNorm(name="decoder_norm"), Answers(self.classes, self.width, name="answers")
+        norm, heads = LayerNorm(name="decoder_norm"), BoxHeads(self.classes, self.width, name="answers")
         everywhere = jnp.ones((1, 1, self.queries, self.queries), bool)  # a query sees all others
         found = []
         for layer in range(self.decoder_depth):
@@ -103,8 +103,8 @@ class DETR(Module):
             x_BTD = self._block(f"encoder_{layer}", decoder=False).read(x_BTD, None, None, train)
         return LayerNorm(name="encoder_norm")(x_BTD)
 
-    def _block(self, name: str, *, decoder: bool) -> "Layer":
-        return Layer(
+    def _block(self, name: str, *, decoder: bool) -> "AttendingBlock":
+        return AttendingBlock(
             heads=self.heads,
             head_width=self.width // self.heads,
             width=self.width,
@@ -134,7 +134,7 @@ class DETR(Module):
             raise BadInput("model.widths is empty: give the channels of at least 1 stage")
 
 
-class Layer(Block):
+class AttendingBlock(Block):
     """A layer of the encoder or decoder that is called with what it attends to."""
 
     def read(
@@ -152,7 +152,7 @@ class Layer(Block):
         return self(x_BTD, mask_11TT, None, source, None, 0, train)[0]
 
 
-class Answers(Module):
+class BoxHeads(Module):
     """The heads: a class and a box of each query (section 3.2).
 
     Attributes:

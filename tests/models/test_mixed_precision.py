@@ -17,6 +17,7 @@ from jaxlm.losses import (
     Detection,
     FlowMatching,
     NextCode,
+    SetPrediction,
     TextToMel,
     VectorQuantisation,
     classification,
@@ -28,12 +29,14 @@ from jaxlm.losses import (
     next_token,
     recommendation,
 )
+from jaxlm.losses.flow_matching import in_latents
 from jaxlm.models.actor_critic import ActorCritic
 from jaxlm.models.adapted import Adapted
 from jaxlm.models.bert import BERT, MaskedLanguageModel
 from jaxlm.models.clip import CLIP
 from jaxlm.models.conformer import Conformer
 from jaxlm.models.dalle import DALLE
+from jaxlm.models.detr import DETR
 from jaxlm.models.dit import DiT
 from jaxlm.models.dlrm import DLRM
 from jaxlm.models.factorization import MatrixFactorization
@@ -42,6 +45,7 @@ from jaxlm.models.ft_transformer import FTTransformer
 from jaxlm.models.gan import GAN
 from jaxlm.models.gpt import GPT
 from jaxlm.models.heads import Classifier, TokenClassifier
+from jaxlm.models.latent_diffusion import LatentDiffusion
 from jaxlm.models.lstm import LSTM
 from jaxlm.models.lstm_text_to_text import LSTMTextToText
 from jaxlm.models.matcha import Matcha
@@ -162,10 +166,9 @@ def of_captions(model):
     return model, flow_matching(model, FlowMatching()), batch
 
 
-def of_boxes():
-    model = FCOS(classes=2, widths=(4, 4, 4, 4), width=4, depth=1)
+def of_boxes(model, spec):
     batch = {"image": jax.random.normal(KEY, (BATCH, 32, 32, 3)), "classes": jnp.zeros((BATCH, 1), jnp.int32)}
-    return model, Detection()(model), batch | {"boxes": jnp.tile(jnp.array([[[2.0, 3, 28, 29]]]), (BATCH, 1, 1))}
+    return model, spec(model), batch | {"boxes": jnp.tile(jnp.array([[[2.0, 3, 28, 29]]]), (BATCH, 1, 1))}
 
 
 class OneNet:
@@ -200,6 +203,17 @@ class Pairs:
         return self.model.init(key, image, *caption)
 
 
+class InLatents(Pairs):
+    """A model of latents, which it is initialised with in the place of images."""
+
+    def init(self, key, image, *times_and_caption):
+        return self.model.init(key, jnp.zeros((len(image), *self.model.latent_shape)), *times_and_caption)
+
+
+def of_latents(model):
+    return InLatents(model), in_latents(flow_matching(model, FlowMatching()), model), of_captions(None)[2]
+
+
 class Acting:
     """A net of an agent, by one of its methods."""
 
@@ -224,6 +238,7 @@ def of_agents(*parts):
 IMAGES = {"image": jax.random.normal(KEY, (BATCH, 14, 14, 1))}
 SMALL_VQVAE, SMALL_TANH = VQVAE(shape=(4, 4, 1), widths=(4,), book=8, code_width=4), TanhCNN(CLASSES, (3, 4), 5)
 SMALL_DALLE = DALLE(SMALL_VQVAE, GPT(vocab=20, depth=1, width=8, heads=2, context=6))
+SMALL_DETR = DETR(classes=2, queries=2, widths=(4,), width=8, heads=2, encoder_depth=1, decoder_depth=1)
 SMALL_CLIP = CLIP(BERT_TINY, widths=(4,), width=6)
 FRAMES = {"mel": jax.random.normal(KEY, (BATCH, 24, 8)), "frames": jnp.full(BATCH, 24), "mask": jnp.ones(BATCH)}
 ADAPTED = Adapted(small_gpts.SMALL, LoRA(rank=2, dora=True, full="embed|bias|scale"), bits=8)
@@ -261,7 +276,9 @@ CASES = {
     "sasrec": of_interactions(SASRec(items=7, context=3, depth=1, width=4)),
     "dit": of_captions(DiT(BERT_TINY, patch=2, depth=1, width=8, heads=2)),
     "unet": of_captions(UNet(BERT_TINY, widths=(4, 8), heads=2)),
-    "fcos": of_boxes(),
+    "fcos": of_boxes(FCOS(classes=2, widths=(4, 4, 4, 4), width=4, depth=1), Detection()),
+    "detr": of_boxes(SMALL_DETR, SetPrediction()),
+    "latents": of_latents(LatentDiffusion(SMALL_VQVAE, DiT(BERT_TINY, patch=1, depth=1, width=8, heads=2))),
     "vq vae": (SMALL_VQVAE, VectorQuantisation()(SMALL_VQVAE), {"image": IMAGES["image"][:, :4, :4]}),
     "dalle": (Pairs(SMALL_DALLE), NextCode()(SMALL_DALLE), of_captions(None)[2]),
     "clip": (Pairs(SMALL_CLIP), contrastive(SMALL_CLIP), of_captions(None)[2]),

@@ -20,6 +20,7 @@ from jaxlm.models.clip import CLIP
 from jaxlm.models.cnn import CNN
 from jaxlm.models.conformer import Conformer
 from jaxlm.models.dalle import DALLE
+from jaxlm.models.detr import DETR
 from jaxlm.models.dit import DiT
 from jaxlm.models.dlrm import DLRM
 from jaxlm.models.factorization import MatrixFactorization
@@ -29,6 +30,7 @@ from jaxlm.models.gan import GAN
 from jaxlm.models.gpt import GPT
 from jaxlm.models.heads import Classifier, SpanClassifier, TokenClassifier
 from jaxlm.models.inception import Inception
+from jaxlm.models.latent_diffusion import LatentDiffusion
 from jaxlm.models.lstm import LSTM
 from jaxlm.models.lstm_text_to_text import LSTMTextToText
 from jaxlm.models.matcha import Matcha
@@ -94,6 +96,8 @@ MODELS = (
     WideAndDeep(FeatureTokens()),
     DLRM(FeatureTokens()),
     FCOS(classes=2),
+    DETR(classes=2),
+    LatentDiffusion(VQVAE(), DiT(ENCODER, patch=1, depth=1, width=8, heads=2)),
     FTTransformer(FeatureTokens()),
     DiT(ENCODER, patch=2, depth=1, width=8, heads=2),
     UNet(ENCODER, widths=(4, 8)),
@@ -109,7 +113,7 @@ MODELS = (
 # Made by models alone:
 LAYERS = {"Block", "MaskedHead", "Basic", "Bottleneck", "Attention", "Stack", "Inner", "TextToText", "ConformerBlock"}
 LAYERS |= {"AttentionDecoder", "FixedPositions", "ConditionedBlock", "JudgeBlock", "Tower"}
-LAYERS |= {"ResidualBlock", "ImageEncoder", "ImageDecoder"}
+LAYERS |= {"ResidualBlock", "ImageEncoder", "ImageDecoder", "AttendingBlock", "BoxHeads"}
 
 
 def changed(value):
