@@ -58,7 +58,7 @@ def spread_over_frames(x_BLD: jax.Array, durations_BL: jax.Array, frames: int) -
         durations_BL: int32, frames of each token, 0 on padding.
         frames: T of the result.
     """
-    ends_BL = jnp.cumsum(durations_BL, 1)
+    ends_BL = jnp.cumsum(durations_BL, axis=1)
     places_1T1 = jnp.arange(frames)[None, :, None]
     owned_BTL = (places_1T1 < ends_BL[:, None]) & (places_1T1 >= (ends_BL - durations_BL)[:, None])
     return jnp.einsum("btl,bld->btd", owned_BTL.astype(x_BLD.dtype), x_BLD)

@@ -62,7 +62,8 @@ def positions_within(segments_BT: jax.Array) -> jax.Array:
     """Return positions counted from the start of each run of equal segment numbers, int32 [B, T]."""
     index_BT = jnp.broadcast_to(jnp.arange(segments_BT.shape[1], dtype=jnp.int32)[None], segments_BT.shape)
     begins_BT = jnp.diff(segments_BT, axis=1, prepend=segments_BT[:, :1] - 1) != 0
-    return index_BT - jax.lax.cummax(jnp.where(begins_BT, index_BT, 0), axis=1)
+    begin_BT = jax.lax.cummax(jnp.where(begins_BT, index_BT, 0).astype(jnp.float32), axis=1)  # ONNX has no integer one
+    return index_BT - begin_BT.astype(index_BT.dtype)
 
 
 class Rotation(NamedTuple):
