@@ -1,6 +1,6 @@
 """A model whose dense layers and convolutions compute in 8-bit integers, with measured ranges of their inputs.
 
-Jacob et al. 2018, arXiv:1712.05877, section 2, with steps that are symmetric about zero. What stands between these
+Jacob et al. 2018, arXiv:1712.05877, section 2, with steps that are symmetric about zero. What is between these
 layers (norms, activations, attention, biases) is computed as before.
 """
 
