@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlm.nn.linear import broadcast, wide
+from jaxlm.nn.linear import broadcast, matmul, wide
 from jaxlm.nn.module import Module
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -71,6 +71,8 @@ def convolve(
     x_BHWI: jax.Array, kernel_HWIO: jax.Array, stride: int = 1, padding: Padding = ((0, 0), (0, 0)), groups: int = 1
 ) -> jax.Array:
     """Cross-correlate images with a kernel, [B, H', W', O]; a 1x1 kernel becomes a matrix product."""
+    if kernel_HWIO.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)) and groups == 1:
+        return matmul(x_BHWI[:, ::stride, ::stride], kernel_HWIO[0, 0])
     if jax.default_backend() == "cpu" and groups == 1:
         return _on_cpu(x_BHWI, kernel_HWIO, stride, padding)
     return _convolve(x_BHWI, kernel_HWIO, stride, padding, groups)
@@ -88,12 +90,10 @@ def unfold_and_multiply(x_BHWI: jax.Array, kernel_HWIO: jax.Array, padding: Padd
     padded = jnp.pad(x_BHWI, ((0, 0), *padding, (0, 0)))
     rows, columns = padded.shape[1] - high + 1, padded.shape[2] - wide + 1
     shifts = [padded[:, i : i + rows, j : j + columns] for i in range(high) for j in range(wide)]
-    return jnp.concatenate(shifts, axis=-1) @ kernel_HWIO.reshape(-1, kernel_HWIO.shape[-1])
+    return matmul(jnp.concatenate(shifts, axis=-1), kernel_HWIO.reshape(-1, kernel_HWIO.shape[-1]))
 
 
 def _convolve(x_BHWI: jax.Array, kernel_HWIO: jax.Array, stride: int, padding: Padding, groups: int = 1) -> jax.Array:
-    if kernel_HWIO.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)) and groups == 1:
-        return x_BHWI[:, ::stride, ::stride] @ kernel_HWIO[0, 0]
     return jax.lax.conv_general_dilated(
         x_BHWI, kernel_HWIO, (stride, stride), padding, dimension_numbers=LAYOUT, feature_group_count=groups
     )
@@ -117,9 +117,6 @@ def _forward(x_BHWI: jax.Array, kernel_HWIO: jax.Array, stride: int, padding: Pa
 def _backward(stride: int, padding: Padding, saved: tuple, slope_BHWO: jax.Array) -> tuple[jax.Array, jax.Array]:
     x_BHWI, kernel_HWIO = saved
     (slope_BHWI,) = jax.vjp(lambda x: _convolve(x, kernel_HWIO, stride, padding), x_BHWI)[1](slope_BHWO)
-    if kernel_HWIO.shape[:2] == (1, 1):
-        x_BHWI = _apart(x_BHWI, 2, lambda x: x).reshape(x_BHWI.shape)
-        return slope_BHWI, jax.vjp(lambda k: _convolve(x_BHWI, k, stride, padding), kernel_HWIO)[1](slope_BHWO)[0]
     return slope_BHWI, _weight_slope(x_BHWI, slope_BHWO, kernel_HWIO.shape[:2], stride, padding)
 
 

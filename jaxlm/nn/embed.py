@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlm.nn.linear import KERNEL_STD, wide
+from jaxlm.nn.linear import KERNEL_STD, matmul, wide
 from jaxlm.nn.module import Module
 
 ONE_HOT_ROWS = 2048  # largest table whose gradient is a matrix product, see `lookup`
@@ -32,7 +32,7 @@ def _lookup_jvp(primals, tangents):
         dot_BTD = wide(table_dot_VD).at[tokens_BT].get(mode="fill", wrap_negative_indices=False)
         return lookup(table_VD, tokens_BT), dot_BTD.astype(table_VD.dtype)
     one_hot_BTV = jax.nn.one_hot(tokens_BT, table_VD.shape[0], dtype=table_VD.dtype)
-    return lookup(table_VD, tokens_BT), one_hot_BTV @ table_dot_VD
+    return lookup(table_VD, tokens_BT), matmul(one_hot_BTV, table_dot_VD)
 
 
 class Embed(Module):
@@ -54,4 +54,4 @@ class Embed(Module):
 
     def attend(self, x_BTD: jax.Array) -> jax.Array:
         """Compute logits as products with every token's vector, [B, T, V] (Press & Wolf 2017)."""
-        return jnp.einsum("...d,vd->...v", x_BTD, self.embedding)
+        return matmul(x_BTD, self.embedding.T)

@@ -29,6 +29,16 @@ def broadcast(x: jax.Array, shape: Sequence[int]) -> jax.Array:
     return jnp.broadcast_to(wide(x), shape).astype(x.dtype)
 
 
+def matmul(x: jax.Array, kernel_IO: jax.Array) -> jax.Array:
+    """Multiply the last axis of x [..., I] with a kernel, [..., O]; the other axes are computed as one.
+
+    The product is the same. The gradient of the kernel sums over all other axes, and where there are several, XLA's CPU
+    backend first transposes what it multiplies: for 4,608 tokens of width 128 that took 7.1 ms of 256 outputs instead
+    of 3.4, and 257 ms of 6,000 instead of 66.
+    """
+    return (x.reshape(-1, x.shape[-1]) @ kernel_IO).reshape(*x.shape[:-1], kernel_IO.shape[-1])
+
+
 class Dense(Module):
     """Affine map of the last axis to `features`, in the dtype that its input and parameters promote to.
 
@@ -50,7 +60,7 @@ class Dense(Module):
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.bias else None
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
-        y = jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
+        y = matmul(x, kernel)
         return y if bias is None else y + broadcast(bias, y.shape)
 
 
