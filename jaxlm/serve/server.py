@@ -10,6 +10,7 @@ from typing import Any
 import uvicorn
 
 from jaxlm.errors import MachineError, one_line
+from jaxlm.serve.shelf import freeze_heap
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 KEEP = 65  # seconds that a connection may be idle: longer than those of the usual proxies
@@ -40,7 +41,8 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: Any = None) -> None:
-        """Begin to listen."""
+        """Begin to listen, once the models are open."""
+        freeze_heap()
         await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
