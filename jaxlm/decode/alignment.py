@@ -38,10 +38,10 @@ def attention_to_source(
     Returns:
         float32 [B, T, S].
     """
-    layers, count = len(cache.source.layers), cache.source.layers[0][0].shape[2]
+    layers, count = len(cache.source.layers), cache.source.layers[0][0].shape[1]
     chosen = heads or [(layer, head) for layer in range(layers // 2, layers) for head in range(count)]
     pairs = _queries_and_keys(model, variables, cache, targets_BT)
-    queries, keys = (jnp.stack([pairs[layer][side][:, :, head] for layer, head in chosen]) for side in (0, 1))
+    queries, keys = (jnp.stack([pairs[layer][side][:, head] for layer, head in chosen]) for side in (0, 1))
 
     def add(total_BTS: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         query_BTH, key_BSH = pair
@@ -66,8 +66,8 @@ def last_attention(model: Any, variables: Any, cache: Any, targets_BT: jax.Array
     Returns:
         float32 [B, T, S].
     """
-    query_BTNH, key_BSNH = _queries_and_keys(model, variables, cache, targets_BT)[-1]
-    scores_BNTS = jnp.einsum("btnh,bsnh->bnts", query_BTNH, key_BSNH)
+    query_BNTH, key_BNSH = _queries_and_keys(model, variables, cache, targets_BT)[-1]
+    scores_BNTS = jnp.einsum("bnth,bnsh->bnts", query_BNTH, key_BNSH)
     if cache.source.mask_B1TS is not None:
         scores_BNTS = jnp.where(cache.source.mask_B1TS, scores_BNTS, -jnp.inf)
     return jax.nn.softmax(scores_BNTS).mean(1)
@@ -76,7 +76,7 @@ def last_attention(model: Any, variables: Any, cache: Any, targets_BT: jax.Array
 def _queries_and_keys(
     model: Any, variables: Any, cache: Any, targets_BT: jax.Array
 ) -> list[tuple[jax.Array, jax.Array]]:
-    """Return scaled queries [B, T, N, H] and keys [B, S, N, H] of the cross-attention of each layer, in float32."""
+    """Return scaled queries [B, N, T, H] and keys [B, N, S, H] of the cross-attention of each layer, in float32."""
     scales: list[float] = []
 
     def is_query(module: Any, method: str) -> bool:
@@ -89,10 +89,10 @@ def _queries_and_keys(
     options = {"method": "decode", "capture_intermediates": is_query, "mutable": ["intermediates"]}
     captured = model.apply(variables, targets_BT, cache=cache, **options)[1]["intermediates"]["decoder"]
     pairs = []
-    for layer, ((key_BSNH, _), scale) in enumerate(zip(cache.source.layers, scales, strict=True)):
+    for layer, ((key_BNSH, _), scale) in enumerate(zip(cache.source.layers, scales, strict=True)):
         query_BTD = captured[f"block_{layer}"]["source_attention"]["query"]["__call__"][0].astype(jnp.float32)
-        query_BTNH = query_BTD.reshape(*targets_BT.shape, *key_BSNH.shape[2:])
-        pairs.append((query_BTNH * scale, key_BSNH.astype(jnp.float32)))
+        query_BTNH = query_BTD.reshape(*targets_BT.shape, -1, key_BNSH.shape[-1])
+        pairs.append((query_BTNH.swapaxes(1, 2) * scale, key_BNSH.astype(jnp.float32)))
     return pairs
 
 

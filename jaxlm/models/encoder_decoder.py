@@ -84,7 +84,7 @@ class TextToText(Module):
         memory_BSD = self.encode(tokens_BS, segments=segments)
         source = self.decoder.read(memory_BSD, None if segments is None else (segments == 1)[:, None, None])
         batch, layer = tokens_BS.shape[0], self.decoder.layer
-        shape = (self.decoder.depth, batch, length, layer.heads, layer.head_width)
+        shape = (self.decoder.depth, batch, layer.heads, length, layer.head_width)
         slots = jnp.zeros(shape, memory_BSD.dtype)
         return DecoderCache(source, Cache(slots, slots, jnp.zeros((), jnp.int32), jnp.zeros(batch, jnp.int32)))
 

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlm.nn.attention import Cache, attend
+from jaxlm.nn.attention import Cache, attend_by_head
 from jaxlm.nn.dropout import Dropout
 from jaxlm.nn.linear import dense
 from jaxlm.nn.module import Module
@@ -22,14 +22,14 @@ from jaxlm.nn.norm import LayerNorm, RMSNorm, make_norm
 from jaxlm.nn.position import RelativePositions
 
 InnerActivation = Literal["relu", "gelu", "geglu"]
-Keys = tuple[jax.Array, jax.Array]  # keys and values [B, S, N, H] of one layer
+Keys = tuple[jax.Array, jax.Array]  # keys and values [B, N, S, H] of one layer
 
 
 class EncodedSource(NamedTuple):
     """An encoded source text as the decoder's cross-attention reads it.
 
     Attributes:
-        layers: for each layer its keys and values, [B, S, N, H] each.
+        layers: for each layer its keys and values, [B, N, S, H] each.
         mask_B1TS: bool, True where a target token may attend to a source token; None: everywhere.
     """
 
@@ -66,8 +66,8 @@ class Attention(Module):
         self.output = dense(self.width, bias=self.bias, std=inner**-0.5, name="output")
 
     def keys(self, x_BSD: jax.Array) -> Keys:
-        """Compute keys and values, [B, S, N, H] each, of the vectors that are attended to."""
-        return self._heads(self.key(x_BSD)), self._heads(self.value(x_BSD))
+        """Compute keys and values, [B, N, S, H] each, of the vectors that are attended to."""
+        return self._heads(self.key(x_BSD)).swapaxes(1, 2), self._heads(self.value(x_BSD)).swapaxes(1, 2)
 
     def __call__(
         self, x_BTD: jax.Array, keys: Keys, mask_B1TS: jax.Array | None, bias_1NTS: jax.Array | None, *, causal: bool
@@ -75,7 +75,7 @@ class Attention(Module):
         """Apply attention, [B, T, D]; a mask replaces causality."""
         query_BTNH = self._heads(self.query(x_BTD))
         scale = None if self.scaled else 1.0
-        y_BTNH = attend(query_BTNH, *keys, mask_B1TS, causal=causal, bias_1NTS=bias_1NTS, scale=scale)
+        y_BTNH = attend_by_head(query_BTNH, *keys, mask_B1TS, causal=causal, bias_1NTS=bias_1NTS, scale=scale)
         return self.output(y_BTNH.reshape(*x_BTD.shape[:2], -1))
 
     def _heads(self, x_BTD: jax.Array) -> jax.Array:
@@ -236,7 +236,7 @@ class Stack(Module):
         length = x_BTD.shape[1]
         bias_1NTS = None
         if self.buckets:
-            begin, slots = (0, length) if cache is None else (cache.filled, cache.keys.shape[2])
+            begin, slots = (0, length) if cache is None else (cache.filled, cache.slots)
             bias_1NTS = self.positions(begin + jnp.arange(length), jnp.arange(slots))
         x_BTD = self.drop(x_BTD, deterministic=not train)
         for layer, block in enumerate(self.block):

@@ -220,7 +220,7 @@ class GPT(Module):
             start: int32 [B], the number of padding slots at the left of each row. None: none.
         """
         self.validate()
-        shape = (self.depth, batch, length, self.kv_heads or self.heads, self._head_width)
+        shape = (self.depth, batch, self.kv_heads or self.heads, length, self._head_width)
         start = jnp.zeros(batch, jnp.int32) if start is None else jnp.asarray(start, jnp.int32)
         return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((), jnp.int32), start)
 
@@ -262,8 +262,8 @@ class GPT(Module):
             )
         if cache is not None and (segments is not None or positions is not None):
             raise BadInput("a cache implies segments and positions: give either the cache or those")
-        if cache is not None and length > cache.keys.shape[2]:
-            raise BadInput(f"{length} tokens do not fit into a cache of {cache.keys.shape[2]} slots: make it longer")
+        if cache is not None and length > cache.slots:
+            raise BadInput(f"{length} tokens do not fit into a cache of {cache.slots} slots: make it longer")
 
     def parameter_count(self) -> int:
         """Count the trained scalars, from the fields alone."""

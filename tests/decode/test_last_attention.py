@@ -26,7 +26,7 @@ def test_with_one_head_the_output_of_the_layer_is_the_mean_of_the_values_by_thes
     weights = last_attention(model, variables, cache, given)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)
     assert not np.asarray(weights)[np.broadcast_to(segments[:, None] == 0, weights.shape)].any()
-    value = np.asarray(cache.source.layers[-1][1])[:, :, 0]
+    value = np.asarray(cache.source.layers[-1][1])[:, 0]
     output = variables["params"]["decoder"]["block_1"]["source_attention"]["output"]
     expected = np.asarray(weights) @ value @ np.asarray(output["kernel"]) + np.asarray(output.get("bias", 0))
     found = model.apply(variables, given, cache=cache, method="decode", capture_intermediates=True, mutable=True)[1]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxlm.nn import attention
-from jaxlm.nn.attention import Attention, attend, segment_mask
+from jaxlm.nn.attention import Attention, attend, attend_by_head, segment_mask
 
 
 def draw(seed, batch=2, length=7, heads=4, kv_heads=2, width=6):
@@ -27,9 +27,18 @@ def numpy_attention(query, key, value, mask, bias=None, scale=None):
     return output
 
 
+def by_head(query, key, value, *mask, **options):
+    """Attention to keys and values in the order of a cache."""
+    return attend_by_head(query, key.swapaxes(1, 2), value.swapaxes(1, 2), *mask, **options)
+
+
+both = pytest.mark.parametrize("attend", [attend, by_head])
+
+
+@both
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 1000), kv_heads=st.sampled_from([1, 2, 4]))
-def test_attention_equals_a_loop_in_numpy(seed, kv_heads):
+def test_attention_equals_a_loop_in_numpy(attend, seed, kv_heads):
     query, key, value = draw(seed, kv_heads=kv_heads)
     causal = np.tril(np.ones((2, 7, 7), bool))
     np.testing.assert_allclose(attend(query, key, value), numpy_attention(query, key, value, causal), atol=1e-5)
@@ -39,7 +48,8 @@ def test_attention_equals_a_loop_in_numpy(seed, kv_heads):
     np.testing.assert_allclose(masked, numpy_attention(query, key, value, allowed), atol=1e-5)
 
 
-def test_a_bias_and_a_scale_enter_before_the_softmax():
+@both
+def test_a_bias_and_a_scale_enter_before_the_softmax(attend):
     query, key, value = draw(4)
     bias = jax.random.normal(jax.random.key(5), (1, 4, 7, 7))
     for causal in (True, False):
