@@ -1,5 +1,6 @@
 """The verbs that look at image classifiers: eval --report, predict, crossval; and runs that stop early."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -14,11 +15,12 @@ from sklearn.metrics import classification_report
 from digit_runs import DIGITS, SMALL, jaxlm, refused, told
 from evaluated import evaluated_logits, predicted_logits
 from jaxlm import load
+from jaxlm.data.tokenizers.specs import Characters
 from jaxlm.errors import BadInput
 from jaxlm.runs.checkpoint import Checkpoints
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.train.recorder import Recorder
-from whole_path import ROOT, run_main, shrunk
+from whole_path import ROOT, TEXT, run_main, shrunk
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,28 @@ def probabilities(run, images, step=20):
     state = Checkpoints(run / "checkpoints").restore_raw(step)
     logits = RunDirectory(run).config().model.apply(state["ema"], (images / np.float32(255) - 0.5) / 0.5, train=False)
     return np.asarray(jax.nn.softmax(logits), np.float64)
+
+
+def test_an_evaluation_on_other_data_is_that_of_those_data(run, language, tmp_path):
+    plain = jaxlm("eval", run)[1]
+    assert jaxlm("eval", run, "--data.eval-batch", 7)[1] == plain
+    text, other = (tmp_path / name for name in ("same.txt", "other.txt"))
+    shutil.copy(TEXT, text)
+    other.write_text("".join(reversed(TEXT.read_text())))
+    whole = jaxlm("eval", language)[1]
+    assert jaxlm("eval", language, "--data.path", text)[1] == whole
+    assert jaxlm("eval", language, "--data.path", other)[1] != whole
+
+
+def test_an_evaluation_changes_nothing_that_was_trained(run, language):
+    assert "--optim.peak-lr is not of an evaluation" in refused("eval", run, "--optim.peak-lr", "1")
+    assert "there is no field data.eval_bach" in refused("eval", run, "--data.eval-bach", "1")
+
+    def other_tokenizer(config):
+        return dataclasses.replace(config, data=dataclasses.replace(config.data, tokenizer=Characters()))
+
+    with pytest.raises(BadInput, match=r"these data have another tokenizer\.json"):
+        Recorder.existing(language, other_tokenizer)
 
 
 def test_the_report_is_scikit_learns_on_predictions_computed_here(run):

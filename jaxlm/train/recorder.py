@@ -71,15 +71,23 @@ class Recorder:
         self._saved: int | None = None  # the update of the last checkpoint that was saved or restored
 
     @classmethod
-    def existing(cls, path: str | Path) -> "Recorder":
+    def existing(cls, path: str | Path, change: Callable[[Any], Any] | None = None) -> "Recorder":
         """Open a run that exists, with the experiment file that it kept.
 
+        Args:
+            path: of the run.
+            change: makes another config of the run's own, to evaluate it on other data.
+
         Raises:
-            BadInput: no run is there, or it cannot be built here.
+            BadInput: no run is there, it cannot be built here, or the other data have another tokenizer or other
+                classes than the run.
         """
         run_dir = RunDirectory.existing(path)
-        config = run_dir.config()
+        config = run_dir.config() if change is None else change(run_dir.config())
         experiment, place = compose(load_module(run_dir.experiment).build, config)
+        for name, text in experiment.artefacts.items() if change is not None else ():
+            if run_dir.artefact(name) != text:
+                raise BadInput(f"these data have another {name} than {path}: change what is evaluated alone")
         return cls(experiment, config, place, run_dir)
 
     def shapes(self) -> Any:

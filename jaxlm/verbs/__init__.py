@@ -36,6 +36,7 @@ TAKE_OVERRIDES = {
     "train",
     "fork",
     "lr-find",
+    "eval",
     "import",
     "compress",
     "ablate",

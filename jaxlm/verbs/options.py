@@ -98,7 +98,11 @@ def add_apply(verbs: Any) -> None:
     )
     sample.add_argument("--step", type=step, default=None, help=STEP)
 
-    evaluate = verbs.add_parser("eval", help="evaluate a run's checkpoint on all of its evaluation data")
+    evaluate = verbs.add_parser(
+        "eval",
+        help="evaluate a run's checkpoint on all of its evaluation data, or on others",
+        epilog="Fields of data, decode and place of the run's config may follow, as --data.eval-file NEW.",
+    )
     evaluate.add_argument("run", metavar="RUN", help=RUN)
     evaluate.add_argument("--step", type=step, default=None, help=STEP)
     evaluate.add_argument(

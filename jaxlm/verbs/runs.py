@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from functools import partial
 from typing import Any
 
 from tabulate import tabulate
@@ -11,6 +12,8 @@ from jaxlm.runs.checkpoint import Checkpoints, CheckpointStep
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.lineage import describe_fork
 from jaxlm.runs.seal import read_seal
+
+EVALUATED = ("data", "decode", "place")  # the parts of a config that an evaluation may have otherwise than the training
 
 
 def info(words: argparse.Namespace) -> int:
@@ -125,12 +128,28 @@ def language_model(home: RunDirectory, step: CheckpointStep) -> tuple[Any, Any, 
     return config.model, variables, tokenizer, chosen
 
 
-def evaluate_run(words: argparse.Namespace) -> int:
-    """Evaluate a checkpoint with the experiment file that the run kept, and print its metrics."""
+def evaluate_run(words: argparse.Namespace, overrides: list[str]) -> int:
+    """Evaluate a checkpoint with the experiment file that the run kept, and print its metrics.
+
+    Args:
+        words: the run, and what of it.
+        overrides: of the config's data, decoding and placement, as `--data.eval-file NEW --decode.beams 1`.
+
+    Raises:
+        BadInput: an override is of what was trained.
+    """
     from jaxlm.steps import compute
+    from jaxlm.train.config import override
     from jaxlm.train.recorder import Recorder
 
-    recorder = Recorder.existing(words.run)
+    for word in overrides:
+        if word.startswith("--") and word[2:].partition(".")[0] not in EVALUATED:
+            raise BadInput(
+                f"{word} is not of an evaluation, which takes fields of data, decode and place: `jaxlm fork "
+                f"{words.run} NEW {word} ...` trains on with other settings"
+            )
+    program = f"jaxlm eval {words.run}"
+    recorder = Recorder.existing(words.run, partial(override, words=overrides, program=program) if overrides else None)
     step = recorder.checkpoints.choose(words.step)
     state = recorder.restore(step)
     if words.params and getattr(state, "ema", None) is not None:
