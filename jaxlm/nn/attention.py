@@ -119,16 +119,12 @@ def attend(
     Returns:
         [B, T, N, H].
     """
-    return jax.nn.dot_product_attention(
-        query_BTNH,
-        key_BSKH,
-        value_BSKH,
-        bias=bias_1NTS,
-        mask=mask_B1TS,
-        scale=scale,
-        is_causal=causal and mask_B1TS is None,
-        implementation="cudnn" if bias_1NTS is None and _cudnn_applies(query_BTNH, mask_B1TS) else "xla",
-    )
+    if bias_1NTS is None and _cudnn_applies(query_BTNH, mask_B1TS):
+        return jax.nn.dot_product_attention(
+            query_BTNH, key_BSKH, value_BSKH, scale=scale, is_causal=causal, implementation="cudnn"
+        )
+    options = {"causal": causal, "bias_1NTS": bias_1NTS, "scale": scale}
+    return attend_by_head(query_BTNH, key_BSKH.swapaxes(1, 2), value_BSKH.swapaxes(1, 2), mask_B1TS, **options)
 
 
 def attend_by_head(
@@ -145,6 +141,7 @@ def attend_by_head(
 
     Keys are read as they are in memory, which is most of the work for a single query: XLA's CPU backend took 0.6 ms for
     one token of each of 16 texts with 128 places and 12 heads of 64, and 10 ms where the heads come after the places.
+    Its gradient, with the heads moved before, took 0.7 of the time of `jax.nn.dot_product_attention`'s.
 
     Args:
         query_BTNH: see `attend`.
