@@ -159,7 +159,8 @@ def attend_by_head(
     kv_heads, places = key_BKSH.shape[1:3]
     rows = (batch, kv_heads, heads // kv_heads * tokens)  # the query heads of a key head are as more tokens to it
     query_BKRH = query_BTNH.swapaxes(1, 2).reshape(*rows, width)
-    scores_BKRS = jnp.einsum("bkrh,bksh->bkrs", query_BKRH, key_BKSH, preferred_element_type=jnp.float32)
+    precise = jnp.promote_types(query_BTNH.dtype, jnp.float32)
+    scores_BKRS = jnp.einsum("bkrh,bksh->bkrs", query_BKRH, key_BKSH, preferred_element_type=precise)
     scores_BNTS = scores_BKRS.reshape(batch, heads, tokens, places) * (width**-0.5 if scale is None else scale)
     if bias_1NTS is not None:
         scores_BNTS = scores_BNTS + bias_1NTS
