@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jaxlm.cli import parser
-from jaxlm.drift.features import features_of, reference_of
+from jaxlm.drift.features import features_of
+from jaxlm.drift.reference import reference_of
 from jaxlm.errors import BadInput
 from jaxlm.export.artefact import open_artefact
 from jaxlm.export.card import ModelFacts

@@ -76,11 +76,9 @@ def _write_embedder(folder: Path, words: argparse.Namespace) -> str:
 
 def reference_of_run(home: RunDirectory, model: LoadedModel) -> dict[str, Sketch]:
     """Return sketches of the inputs of a run's evaluation and of a model's answers to them; {} without its data."""
-    from jaxlm.drift.features import reference_of
+    from jaxlm.drift.reference import reference_of
     from jaxlm.train.recorder import Recorder
 
-    if model.predictor.decoder is not None:  # it reads prompts, and its evaluation windows of a text
-        return {}
     try:
         evaluations = Recorder.existing(home.path).experiment.evaluations
         return reference_of(model, next(iter(evaluations.values())).data) if evaluations else {}
