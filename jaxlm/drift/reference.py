@@ -10,7 +10,7 @@ from jaxlm.data.audio.recordings import FULL
 from jaxlm.data.protocol import Data
 from jaxlm.drift.features import features_of
 from jaxlm.drift.sketch import Sketch, Value, sketches_of
-from jaxlm.errors import BadInput
+from jaxlm.errors import BadInput, join_reasons
 from jaxlm.predict.classes import ClassProbabilities
 from jaxlm.predict.continuations import DecodeTokens, Prompt, TokenizePrompts
 from jaxlm.predict.load import LoadedModel
@@ -50,14 +50,19 @@ def reference_of(model: LoadedModel, data: Data, count: int = COUNT) -> dict[str
 
 
 def reference_of_inputs(model: LoadedModel, inputs: Sequence[Any]) -> dict[str, Sketch]:
-    """Return sketches of the features of raw inputs and of the model's answers to them; what cannot be read is left out.
+    """Return sketches of the features of raw inputs, such as prompts, and of the model's answers to them.
 
     Args:
         model: what answers.
         inputs: as they are expected.
+
+    Raises:
+        BadInput: one of them cannot be read; names its number from 0.
     """
-    rows = _features(model, list(model.predictor.preprocess(inputs)), 1)
-    return sketches_of(rows) if rows else {}
+    found = list(model.predictor.preprocess(inputs))
+    if broken := [f"input {number}: {one}" for number, one in enumerate(found) if isinstance(one, BadInput)]:
+        raise BadInput(join_reasons(broken))
+    return sketches_of(_features(model, found, 1))
 
 
 def _features(model: LoadedModel, group: Sequence[Prepared | BadInput], step: int | None) -> list[dict[str, Value]]:
@@ -89,10 +94,9 @@ def _examples(predictor: Predictor, batch: Mapping[str, Any]) -> list[Prepared |
     if isinstance(read, ReadSpeech) and {"audio", "samples"} <= batch.keys():
         return list(read([batch["audio"][row, : batch["samples"][row]] / np.float32(FULL) for row in places]))
     if isinstance(read, ReadTexts) and {"targets", "target_lengths", "speaker"} <= batch.keys():
-        texts = [read.tokenizer.decode(batch["targets"][row, : batch["target_lengths"][row]]) for row in places]
-        return list(
-            read([[text, read.speakers[batch["speaker"][row]]] for text, row in zip(texts, places, strict=True)])
-        )
+        ends, voices = batch["target_lengths"], batch["speaker"]
+        texts = {row: read.tokenizer.decode(batch["targets"][row, : ends[row]]) for row in places}
+        return list(read([[text, read.speakers[voices[row]]] for row, text in texts.items()]))
     names = next((one.keys() for one in predictor.examples if _has(batch, one)), ())
     return [Prepared([{name: np.asarray(batch[name][row]) for name in names}]) for row in places if names]
 
