@@ -23,6 +23,7 @@ from jaxlm.predict.sound.speech import ReadSpeech, WriteHeard
 from jaxlm.predict.sound.transcripts import ReadWindows
 from jaxlm.predict.vision.boxes import ReadScenes, WriteBoxes
 from jaxlm.serve.operate.watch import Watch
+from jaxlm.verbs.deploy.export import reference_of_file
 from small_models import text_model
 
 RATE, WIDTHS, CANVAS = 8000, (800, 1600), (24, 32)
@@ -250,6 +251,17 @@ def test_a_continuation_counts_as_far_as_at_the_export():
     assert features("a" * 8, 8) == features("a" * 40, 40)
     assert features("a" * 40, 40)["answer end"] == "length"
     assert features("ab", 4).keys() == {"token", "length"}  # whether it would have gone on is not known
+
+
+def test_prompts_of_a_file_are_compared_with_whole(tmp_path):
+    model, path, asked = chats(), tmp_path / "prompts.txt", questions(0, 6)
+    path.write_text("\n".join(asked) + "\n")
+    found = reference_of_file(model, str(path))
+    assert found == reference_of_inputs(model, asked)
+    assert {one.total for one in found.values()} == {6}
+    path.write_text("")
+    with pytest.raises(BadInput, match="no inputs"):
+        reference_of_file(model, str(path))
 
 
 def test_what_cannot_be_read_breaks_nothing():

@@ -57,8 +57,10 @@ def reference_of_inputs(model: LoadedModel, inputs: Sequence[Any]) -> dict[str, 
         inputs: as they are expected.
 
     Raises:
-        BadInput: one of them cannot be read; names its number from 0.
+        BadInput: there are none, or one cannot be read; names its number from 0.
     """
+    if not inputs:
+        raise BadInput("there are no inputs to compare with: give some, a line each")
     found = list(model.predictor.preprocess(inputs))
     if broken := [f"input {number}: {one}" for number, one in enumerate(found) if isinstance(one, BadInput)]:
         raise BadInput(join_reasons(broken))
@@ -109,7 +111,7 @@ def _prompts(read: TokenizePrompts, batch: Mapping[str, Any], places: np.ndarray
     """
     found: list[Prepared | BadInput] = []
     for row in places:
-        parts = {name: batch[name][row] for name in ("tokens", "segments", "mask") if np.ndim(batch.get(name)) > 1}
+        parts = {name: batch[name][row] for name in ("tokens", "segments", "mask") if np.ndim(batch.get(name, 0)) > 1}
         if parts["tokens"].ndim > 1:  # a better and a worse answer to one prompt
             parts = {name: x[0] for name, x in parts.items()}
         segments = parts.get("segments", np.ones_like(parts["tokens"]))

@@ -52,7 +52,7 @@ def _write_artefact(folder: Path, home: RunDirectory, words: argparse.Namespace)
     chosen = open_checkpoints(home, home.config().run if words.step == "best" else Run()).choose(words.step)
     inputs = [read_probe(text) for text in words.probe] or None
     model = load_run(home.path, chosen)
-    reference = reference_of_run(home, model) if words.expected is None else _reference_of_file(model, words.expected)
+    reference = reference_of_run(home, model) if words.expected is None else reference_of_file(model, words.expected)
     write_artefact(folder, model, facts_of(home, chosen), inputs, reference=reference)
     files = [*folder.iterdir()]
     size = sum(file.stat().st_size for file in files)
@@ -71,12 +71,12 @@ def _write_embedder(folder: Path, words: argparse.Namespace) -> str:
         facts = ModelFacts(Path(words.run).name, 0, "An encoder of texts.")
     else:
         facts = facts_of(RunDirectory.existing(words.run), step)
-    reference = None if words.expected is None else _reference_of_file(model, words.expected)
+    reference = None if words.expected is None else reference_of_file(model, words.expected)
     write_artefact(folder, model, facts, [read_probe(text) for text in words.probe] or None, reference=reference)
     return "an artefact, which answers with the vectors of texts,"
 
 
-def _reference_of_file(model: LoadedModel, file: str) -> dict[str, Sketch]:
+def reference_of_file(model: LoadedModel, file: str) -> dict[str, Sketch]:
     """Return sketches of the inputs in a file and of a model's answers to them."""
     from jaxlm.drift.reference import reference_of_inputs
     from jaxlm.predict.tables.rows import EncodeRows
