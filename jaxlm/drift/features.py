@@ -1,28 +1,27 @@
 """What is watched of inputs and answers: a few numbers and categories of each, from the arrays that the model reads."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import zlib
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from jaxlm.data.protocol import Data
+from jaxlm.data.audio.recordings import to_pcm
 from jaxlm.data.tables.columns import MISSING, NAMED, UNKNOWN, CategoryColumn
 from jaxlm.data.tables.schema import Schema
-from jaxlm.drift.sketch import Sketch, Value, sketches_of
-from jaxlm.predict.classes import ClassProbabilities
-from jaxlm.predict.load import LoadedModel
-from jaxlm.predict.predictor import Answer, Example, Predictor
-from jaxlm.predict.tables.rows import RestoreNumber, RowClass
-from jaxlm.predict.written import DecodeWritten
+from jaxlm.drift.sketch import Value
+from jaxlm.drift.sound import sound_features, whole_recording
+from jaxlm.predict.continuations import TokenizePrompts
+from jaxlm.predict.predictor import Answer, Example
 
-COUNT = 1000  # examples of a reference
-PLAIN = (ClassProbabilities, RowClass, RestoreNumber, DecodeWritten)  # they answer without the raw input
 LEAST = 16  # numbers of an array that has a mean worth looking at
 
 
 def features_of(preprocess: Any, rows: Sequence[Example], answer: Answer | None) -> dict[str, Value]:
     """Return the features of an input and its answer.
+
+    Law: they are a function of the input and its answer, whatever the batch.
 
     Args:
         preprocess: of the predictor.
@@ -32,23 +31,30 @@ def features_of(preprocess: Any, rows: Sequence[Example], answer: Answer | None)
     found: dict[str, Value] = {}
     if isinstance(schema := getattr(preprocess, "schema", None), Schema):
         found |= _cells(schema, rows[0])
+    elif isinstance(preprocess, TokenizePrompts):
+        prompt = rows[0]["tokens"][int(rows[0]["start"]) :]
+        found |= _tokens(prompt[-(preprocess.context - preprocess.new) :], True)
+    elif "token_lengths" in rows[0]:  # a text between two boundaries, which is to be spoken
+        found |= _tokens(np.concatenate([row["tokens"][1 : int(row["token_lengths"]) - 1] for row in rows]), True)
+        found["speaker"] = preprocess.speakers[int(rows[0]["speaker"])]
     elif "tokens" in rows[0]:
-        found |= _tokens(rows)
+        parts = [row["tokens"][row["segments"] > 0] if "segments" in row else row["tokens"] for row in rows]
+        found |= _tokens(np.concatenate(parts), "segments" in rows[0])
+    elif "audio" in rows[0]:
+        found |= sound_features(whole_recording(rows), preprocess.rate)
     else:
         for name, x in rows[0].items():
             if x.size >= LEAST and x.dtype.kind in "fu":
                 found |= {f"{name} mean": float(x.mean()), f"{name} contrast": float(x.std())}
-    return found if answer is None else found | _answer(answer)
+    return found if answer is None else found | _answer(preprocess, rows, answer)
 
 
-def _tokens(rows: Sequence[Example]) -> dict[str, Value]:
-    """Return the length of a text and one of its tokens, as tokens of one text are not independent."""
-    parts = [row["tokens"][row["segments"] > 0] if "segments" in row else row["tokens"] for row in rows]
-    tokens = np.concatenate(parts)
+def _tokens(tokens: np.ndarray, counted: bool) -> dict[str, Value]:
+    """Return one token of a text, as those of one text are not independent, and its length where that is known."""
     if not len(tokens):
         return {"length": 0.0}
     chosen = tokens[int(tokens.astype(np.uint64).sum()) * 2654435761 % 2**32 * len(tokens) >> 32]
-    return {"token": str(chosen)} | ({"length": float(len(tokens))} if "segments" in rows[0] else {})
+    return {"token": str(chosen)} | ({"length": float(len(tokens))} if counted else {})
 
 
 def _cells(schema: Schema, row: Example) -> dict[str, Value]:
@@ -67,61 +73,50 @@ def _cells(schema: Schema, row: Example) -> dict[str, Value]:
     return found
 
 
-def _answer(answer: Answer) -> dict[str, Value]:
-    """Return the class, the probability, the number or the length of an answer."""
+def _answer(preprocess: Any, rows: Sequence[Example], answer: Answer) -> dict[str, Value]:
+    """Return the class, the probability, the number, the length, the sound or the boxes of an answer."""
     found: dict[str, Value] = {}
     if isinstance(answer.get("label"), str):
         found["answer"] = answer["label"]
-    found |= {
-        f"answer {name}": float(answer[name]) for name in ("probability", "value") if answer.get(name) is not None
-    }
+    for name in ("probability", "value"):
+        if answer.get(name) is not None:
+            found[f"answer {name}"] = float(answer[name])
     texts = [answer[name] for name in ("text", "answer") if isinstance(answer.get(name), str)]
-    return found | ({"answer length": float(len(texts[0]))} if texts else {})
+    if texts and isinstance(preprocess, TokenizePrompts):
+        found |= _continued(preprocess, int(rows[0]["length"]), texts[0])
+    elif texts:
+        found["answer length"] = float(len(texts[0]))
+    if "boxes" in answer:
+        found |= _boxes(answer)
+    if "samples" in answer and "rate" in answer:
+        sound = sound_features(to_pcm(np.asarray(answer["samples"], np.float32)), answer["rate"])
+        found |= {f"answer {name}": value for name, value in sound.items()}
+    return found
 
 
-def reference_of(model: LoadedModel, data: Data, count: int = COUNT) -> dict[str, Sketch]:
-    """Return sketches of the features of examples and of the model's answers to them.
+def _continued(preprocess: TokenizePrompts, asked: int, text: str) -> dict[str, Value]:
+    """Return the tokens of a continuation, and whether it ended by itself ("stop") or was cut ("length").
 
-    Batches are taken from all of the data, as those are often in order. Where they have not the arrays that the model
-    reads, as those of a model that continues texts, there are none.
-
-    Args:
-        model: what answers.
-        data: of an evaluation.
-        count: examples, about.
+    Both are those of its first tokens, as many as the export asked for, so that a client that asks for more changes
+    nothing; of one that asks for fewer they are not known.
     """
-    predictor, rows = model.predictor, list[dict[str, Value]]()
-    program = jax.jit(predictor.apply) if isinstance(predictor.postprocess, PLAIN) else None
-    for batch in _spread(data, count):
-        names = next((one.keys() for one in predictor.examples if _has(batch, one)), None)
-        if names is None:
-            return {}
-        inputs = {name: np.asarray(batch[name]) for name in names}
-        outputs = None if program is None else jax.device_get(program(model.variables, inputs))
-        mask = np.asarray(batch.get("mask", np.ones(len(next(iter(inputs.values()))))))
-        for place in np.flatnonzero(mask.reshape(len(mask), -1).any(1)):
-            row = {name: x[place] for name, x in inputs.items()}
-            rows.append(features_of(predictor.preprocess, [row], _answered(predictor, outputs, int(place))))
-    return sketches_of(rows) if rows else {}
+    if asked < preprocess.new:
+        return {}
+    count = min(len(preprocess.tokenizer.encode(text)), preprocess.new)
+    return {"answer length": float(count), "answer end": "length" if count == preprocess.new else "stop"}
 
 
-def _answered(predictor: Predictor, outputs: Mapping[str, Any] | None, place: int) -> Answer | None:
-    if outputs is None:
-        return None
-    return predictor.postprocess([{name: x[place] for name, x in outputs.items()}], None)
+def _boxes(answer: Answer) -> dict[str, Value]:
+    """Return how many boxes there are, the best score, and class and share of the picture of one of them.
 
-
-def _spread(data: Data, count: int) -> Iterator[Mapping[str, Any]]:
-    """Yield batches from all over the data, with about so many rows together."""
-    if not len(data):
-        return
-    size = len(next(iter(data[0].values())))
-    wanted = min(len(data), max(1, -(-count // size)))
-    yield from (data[int(number)] for number in np.linspace(0, len(data) - 1, wanted).round())
-
-
-def _has(batch: Mapping[str, Any], example: Mapping[str, Any]) -> bool:
-    return all(
-        name in batch and (batch[name].shape[1:], batch[name].dtype) == (x.shape[1:], x.dtype)
-        for name, x in example.items()
-    )
+    It is one, as those of one picture are not independent; a hash chooses it.
+    """
+    boxes = answer["boxes"]
+    found: dict[str, Value] = {"answer boxes": float(len(boxes))}
+    if not boxes:
+        return found
+    one = boxes[zlib.crc32(json.dumps(boxes).encode()) % len(boxes)]
+    left, top, right, bottom = one["box"]
+    area = (right - left) * (bottom - top) / (answer["width"] * answer["height"])
+    best = max(float(box["score"]) for box in boxes)
+    return found | {"answer class": one["label"], "answer area": float(area), "answer score": best}

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from jaxlm.cli import parser
-from jaxlm.drift.features import features_of, reference_of
+from jaxlm.data.audio.files import encode_wav
+from jaxlm.drift.features import features_of
+from jaxlm.drift.reference import reference_of, reference_of_inputs
 from jaxlm.errors import BadInput
-from jaxlm.export.artefact import open_artefact
+from jaxlm.export.artefact import open_artefact, to_wire
 from jaxlm.export.card import ModelFacts
 from jaxlm.export.write import write_artefact
 from jaxlm.predict.predictor import Prepared
@@ -20,6 +22,7 @@ from jaxlm.verbs.deploy.monitor import monitor
 from serve.served import service
 from serve.test_service import png
 from small_models import image_classifier
+from test_drift_features import chats, hears, questions, recordings
 
 SHAPE = (4, 4, 1)
 
@@ -103,6 +106,38 @@ def test_metrics_and_the_verb_tell_of_dark_images_and_of_nothing_before(artefact
     table = jaxlm(db, "--artefact", artefact)
     assert "image mean" in table
     assert "drift: PSI of at least 0.2 and p below 0.01" in table
+
+
+def test_prompts_of_openais_routes_are_watched_and_recordings_of_a_feedback_database(tmp_path):
+    files = [encode_wav(one, 8000) for one in recordings(0, 200)]
+    for name, model, given in (("chats", chats(context=64), questions(0, 200)), ("sounds", hears(), files)):
+        (tmp_path / name).mkdir()
+        reference = reference_of_inputs(model, given)
+        write_artefact(tmp_path / name, model, ModelFacts(name, 1), given[:2], reference=reference)
+    store = Store(str(tmp_path / "kept.db"))
+    with service([tmp_path / "chats", tmp_path / "sounds"], store=store, keep=True) as client:
+
+        def told(asked, stream):
+            for number, text in enumerate(asked):
+                message = {"model": "chats", "messages": [{"role": "user", "content": text}], "stream": stream}
+                fields = {"max_tokens": 5 if number < 20 else 12, "temperature": 0, "n": 1 + (number < 20)}
+                assert client.ask("POST", "/v1/chat/completions", message | fields)[0] == 200
+                if number % 60 == 59:
+                    client.ask("GET", "/metrics")
+            return json.loads(jaxlm(f"http://127.0.0.1:{client.port}", "--model", "chats", "--json"))["chats"]
+
+        same = told(questions(1, 120), False)
+        assert set(verdicts(same).values()) == {"same"}
+        values = {one["feature"]: one["values"] for one in same}
+        assert (values["length"], values["answer length"]) == (120, 100)  # 20 were asked for less than at the export
+        assert verdicts(told(questions(2, 120, low=22, high=32), True))["length"] == "drift"
+        for decibel in (-20, -32):
+            sounds = [to_wire(encode_wav(one, 8000)) for one in recordings(3, 120, decibel)]
+            client.predict(sounds, model="sounds")
+    store.close()
+    found = json.loads(jaxlm(tmp_path / "kept.db", "--artefact", tmp_path / "sounds", "--window", 120, "--json"))
+    assert verdicts(found["sounds"])["loudness"] == "drift"
+    assert verdicts(found["sounds"])["seconds"] == "same"
 
 
 def test_what_cannot_be_monitored_is_said(artefact, tmp_path):

@@ -69,11 +69,13 @@ class TextChoice(NamedTuple):
         tokens: of its prompt.
         asked: what to write.
         stops: texts that end it.
+        first: whether it is the first one of its prompt.
     """
 
     tokens: list[int]
     asked: TextRequest
     stops: tuple[str, ...]
+    first: bool
 
 
 def check_fields(asked: Sampling) -> None:
@@ -105,7 +107,10 @@ def choices_of(asked: Sampling, tokens: list[int], length: int) -> list[TextChoi
     seed = secrets.randbelow(SEED) if asked.seed is None else asked.seed
     stops = (asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ())
     seeds = [(seed + number) % SEED for number in range(asked.n or 1)]
-    return [TextChoice(tokens, TextRequest(tokens, length, heat, top_p, one), stops) for one in seeds]
+    return [
+        TextChoice(tokens, TextRequest(tokens, length, heat, top_p, one), stops, number == 0)
+        for number, one in enumerate(seeds)
+    ]
 
 
 def tokenizer_of(served: Served) -> AnyTokenizer:

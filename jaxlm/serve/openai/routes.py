@@ -10,12 +10,14 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from jaxlm.decode.text import prompt_tokens
 from jaxlm.errors import BadInput
 from jaxlm.predict.continuations import DecodeTokens
+from jaxlm.predict.predictor import Prepared
 from jaxlm.serve.engine import Engine
 from jaxlm.serve.model import Served
 from jaxlm.serve.openai.requests import (
@@ -158,17 +160,21 @@ async def _written(served: Served, choice: TextChoice) -> AsyncIterator[Piece]:
     decode = served.predictor.postprocess
     end = decode.end if isinstance(decode, DecodeTokens) else ()
     stream = TextStream(tokenizer_of(served), choice.tokens, end, choice.stops)
-    count, tokens = 0, _engine(served).write(choice.asked)
+    count, texts, tokens = 0, list[str](), _engine(served).write(choice.asked)
     async with contextlib.aclosing(tokens):
         async for token in tokens:
             count += 1
-            text = stream.push(token)
+            texts.append(stream.push(token))
             if stream.ended:
-                yield Piece(text, "stop", count)
-                return
-            if text:
-                yield Piece(text)
-    yield Piece(stream.finish(), "length" if count == choice.asked.length else "stop", count)
+                break
+            if texts[-1]:
+                yield Piece(texts[-1])
+    stopped = stream.ended or count < choice.asked.length
+    last = texts.pop() if stream.ended else stream.finish()
+    if served.watch is not None and choice.first:
+        row = {"tokens": np.asarray(choice.tokens), "start": np.zeros(()), "length": np.asarray(choice.asked.length)}
+        served.watch.see([Prepared([row])], [{"text": "".join([*texts, last])}])
+    yield Piece(last, "stop" if stopped else "length", count)
 
 
 async def _whole(served: Served, choice: TextChoice) -> tuple[str, str | None, int]:

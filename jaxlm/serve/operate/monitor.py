@@ -1,5 +1,6 @@
 """Read how a service's inputs and answers differ from those of its export: from its metrics, or from what it kept."""
 
+import contextlib
 import json
 import urllib.request
 from collections.abc import Mapping
@@ -78,7 +79,9 @@ def of_predictions(url: str, artefact: Path, model: str | None = None, window: i
     preprocess = opened.load().predictor.preprocess
     rows = []
     for prepared, (_, answer) in zip(preprocess([_raw(given) for given, _ in kept]), kept, strict=True):
-        if not isinstance(prepared, BadInput) and prepared.rows:
+        if isinstance(prepared, BadInput) or not prepared.rows:
+            continue
+        with contextlib.suppress(Exception):  # such as an answer that another version wrote
             rows.append(features_of(preprocess, prepared.rows, json.loads(answer)))
     return report(
         reference, {name: one.of(row[name] for row in rows if name in row) for name, one in reference.items()}

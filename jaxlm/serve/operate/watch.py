@@ -1,5 +1,6 @@
 """Drift of a model that is served: its newest inputs and answers beside those that it was exported with."""
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -58,5 +59,7 @@ class Watch:
         with self._lock:
             while self._new:
                 prepared, answer = self._new.popleft()
-                if not isinstance(prepared, BadInput) and not isinstance(answer, BadInput) and prepared.rows:
+                if isinstance(prepared, BadInput) or isinstance(answer, BadInput) or not prepared.rows:
+                    continue
+                with contextlib.suppress(Exception):  # what has no features must not end the thread, or /metrics
                     self._seen.append(features_of(self._preprocess, prepared.rows, answer))

@@ -32,9 +32,9 @@ def export(words: argparse.Namespace) -> int:
             return 0
         home = RunDirectory.existing(words.run)
         if words.to == "artefact":
-            summary = _write_artefact(partial, home, words.step, words.probe)
-        elif words.probe:
-            raise BadInput(f"--probe is for an artefact, not for --to {words.to}: leave it out")
+            summary = _write_artefact(partial, home, words)
+        elif words.probe or words.expected is not None:
+            raise BadInput(f"--probe and --expected are for an artefact, not for --to {words.to}: leave them out")
         else:
             write = {"hf": _write_model, "onnx": _write_onnx, "peft": _write_adapters}[words.to]
             summary = write(partial, home, words.step)
@@ -42,17 +42,18 @@ def export(words: argparse.Namespace) -> int:
     return 0
 
 
-def _write_artefact(folder: Path, home: RunDirectory, step: CheckpointStep, probes: list[str]) -> str:
+def _write_artefact(folder: Path, home: RunDirectory, words: argparse.Namespace) -> str:
     """Write what `jaxlm.load` opens without the experiment's code."""
     from jaxlm.export.write import write_artefact
     from jaxlm.predict.load import load_run
     from jaxlm.train.main import keep_compiled_programs
 
     keep_compiled_programs()
-    chosen = open_checkpoints(home, home.config().run if step == "best" else Run()).choose(step)
-    inputs = [read_probe(text) for text in probes] or None
+    chosen = open_checkpoints(home, home.config().run if words.step == "best" else Run()).choose(words.step)
+    inputs = [read_probe(text) for text in words.probe] or None
     model = load_run(home.path, chosen)
-    write_artefact(folder, model, facts_of(home, chosen), inputs, reference=reference_of_run(home, model))
+    reference = reference_of_run(home, model) if words.expected is None else reference_of_file(model, words.expected)
+    write_artefact(folder, model, facts_of(home, chosen), inputs, reference=reference)
     files = [*folder.iterdir()]
     size = sum(file.stat().st_size for file in files)
     return f"{len(files)} files of {size / 1e6:.1f} MB, whose answers are those of the run at update {chosen},"
@@ -70,17 +71,28 @@ def _write_embedder(folder: Path, words: argparse.Namespace) -> str:
         facts = ModelFacts(Path(words.run).name, 0, "An encoder of texts.")
     else:
         facts = facts_of(RunDirectory.existing(words.run), step)
-    write_artefact(folder, model, facts, [read_probe(text) for text in words.probe] or None)
+    reference = None if words.expected is None else reference_of_file(model, words.expected)
+    write_artefact(folder, model, facts, [read_probe(text) for text in words.probe] or None, reference=reference)
     return "an artefact, which answers with the vectors of texts,"
+
+
+def reference_of_file(model: LoadedModel, file: str) -> dict[str, Sketch]:
+    """Return sketches of the inputs in a file and of a model's answers to them."""
+    from jaxlm.drift.reference import reference_of_inputs
+    from jaxlm.predict.tables.rows import EncodeRows
+    from jaxlm.verbs.predict import read_file
+
+    read, path = model.predictor.preprocess, Path(file).expanduser()
+    if isinstance(read, EncodeRows):
+        return reference_of_inputs(model, [row for _, row in read.read_file(path)[0]])
+    return reference_of_inputs(model, [one.value for one in read_file(path, (), getattr(read, "columns", ()))])
 
 
 def reference_of_run(home: RunDirectory, model: LoadedModel) -> dict[str, Sketch]:
     """Return sketches of the inputs of a run's evaluation and of a model's answers to them; {} without its data."""
-    from jaxlm.drift.features import reference_of
+    from jaxlm.drift.reference import reference_of
     from jaxlm.train.recorder import Recorder
 
-    if model.predictor.decoder is not None:  # it reads prompts, and its evaluation windows of a text
-        return {}
     try:
         evaluations = Recorder.existing(home.path).experiment.evaluations
         return reference_of(model, next(iter(evaluations.values())).data) if evaluations else {}

@@ -44,6 +44,12 @@ def _export(verbs: Any) -> None:
         help="of an artefact: an input, as a text, JSON or a file, to keep with its answer; again for another "
         "(default: some that are made up)",
     )
+    export.add_argument(
+        "--expected",
+        metavar="FILE",
+        help="of an artefact: inputs as they are expected, such as prompts, a line each (or a .jsonl or .csv of one "
+        "column), with which `jaxlm monitor` compares later ones (default: those of the evaluation)",
+    )
     export.add_argument("--step", type=step, default=None, help=STEP)
 
 
