@@ -27,7 +27,7 @@ config = Config(
         transformer=GPT(vocab=160, depth=2, width=128, heads=4, context=54),
     ),
     data=CaptionedAttributes(
-        images=TfdsImages(name="mnist", batch=64, eval_batch=500),
+        images=TfdsImages(name="mnist", batch=32, eval_batch=500),
         held_out=("red three", "green seven", "blue one", "yellow eight"),
         width=6,
     ),
@@ -35,5 +35,5 @@ config = Config(
     decode=PaintCodes(temperature=0.9, guidance=2.0),
     init=InitFrom("runs/vq_vae_attributes", into="pictures"),
     optim=AdamW(peak_lr=2e-3, warmup=100, weight_decay=0.1, clip_norm=1.0, final_fraction=0.05, freeze="^pictures/"),
-    run=Run(steps=3000, ema=0.995, eval_every=1500, save_every=500, preview_every=1000, log_every=100),
+    run=Run(steps=4000, ema=0.995, eval_every=2000, save_every=500, preview_every=2000, log_every=100),
 )

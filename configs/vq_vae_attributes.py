@@ -23,5 +23,5 @@ config = Config(
     ),
     loss=VectorQuantisation(),
     optim=AdamW(peak_lr=2e-3, warmup=100, weight_decay=0.0, clip_norm=1.0, final_fraction=0.05),
-    run=Run(steps=3000, ema=0.99, eval_every=1500, save_every=500, preview_every=1000, log_every=100),
+    run=Run(steps=2000, ema=0.99, eval_every=1000, save_every=500, preview_every=1000, log_every=100),
 )
