@@ -18,8 +18,14 @@ GANS = {
 }
 TINY_CODES = "--model.pictures.widths 4 --model.transformer.depth 1 --model.transformer.width 16 "
 TINY_CODES += "--model.transformer.heads 2 --run.ema 0.5 --optim.peak-lr 1e-2 --data.images.batch 64"
-CODES = {"vq_vae_digits": "--model.widths 4 --run.ema 0.5 --optim.peak-lr 1e-2 --data.images.batch 64"}
-WRITTEN = {"dalle_digits": f"{TINY_CODES} --init.path AUTOENCODER"}
+CODES = {
+    "vq_vae_digits": "--model.widths 4 --run.ema 0.5 --optim.peak-lr 1e-2 --data.images.batch 64",
+    "vq_vae_attributes": f"--model.widths 4 4 --run.ema 0.5 --optim.peak-lr 1e-2 {TINY_MNIST}",
+}
+WRITTEN = {
+    "dalle_digits": f"{TINY_CODES} --init.path AUTOENCODER",
+    "dalle_attributes": f"{TINY_CODES} --model.pictures.widths 4 4 {TINY_MNIST} --init.path AUTOENCODER",
+}
 TINY_LATENT = "--model.pictures.widths 4 --model.painter.depth 1 --model.painter.width 16 --model.painter.heads 2 "
 TINY_LATENT += "--model.painter.encoder.depth 1 --model.painter.encoder.width 8 --decode.method euler --decode.steps 2 "
 TINY_LATENT += "--run.ema 0.5 --optim.peak-lr 1e-2 --data.images.batch 64 --init.path AUTOENCODER"
@@ -45,7 +51,7 @@ def picture_words(name, tmp_path):
     """The words that shrink a config; pictures that are not at hand are exchanged for scikit-learn's real digits."""
     words = {**PICTURES, **GANS, **CODES, **WRITTEN, **JUDGES}[name]
     if "AUTOENCODER" in words:
-        train_autoencoder(tmp_path)
+        train_autoencoder(tmp_path, "vq_vae_attributes" if name == "dalle_attributes" else "vq_vae_digits")
     if "ARRAYS" in words:
         write_arrays(tmp_path, 16)
     if "TABLE" in words:
@@ -58,13 +64,13 @@ def picture_words(name, tmp_path):
     return [*words.split(), *SHORT]
 
 
-def train_autoencoder(folder):
-    """A run of `vq_vae_digits` of one update, in `autoencoder`."""
-    words = CODES["vq_vae_digits"].split()
+def train_autoencoder(folder, name):
+    """A run of `vq_vae_digits` or another of its kind of one update, in `autoencoder`."""
+    words = CODES[name].split()
     with pytest.MonkeyPatch.context() as monkeypatch:
         words += ["--run.steps", "1", "--run.save-every", "1", "--optim.warmup", "0"]
         words += ["--run.directory", str(folder / "autoencoder")]
-        run_main(monkeypatch, "image_codes.py", ROOT / "configs" / "vq_vae_digits.py", *words)
+        run_main(monkeypatch, "image_codes.py", ROOT / "configs" / f"{name}.py", *words)
 
 
 def write_captions(folder):

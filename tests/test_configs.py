@@ -58,7 +58,8 @@ NEEDS_TFDS = [
     for path in CONFIGS
     if any(spec in path.read_text() for spec in TFDS_SPECS)
     or path.stem.endswith(("_sst2", "_mnist"))
-    or path.stem in ("dit_mnist_captions", "dit_attributes", "fcos_bccd", "detr_bccd")
+    or path.stem in ("dit_mnist_captions", "fcos_bccd", "detr_bccd")
+    or path.stem.endswith("_attributes")
 ]
 EXPERIMENTS = {
     **dict.fromkeys(ON_POLICY, "ppo.py"),
@@ -121,6 +122,8 @@ SLOW = (  # one or two configs of each experiment are in the default tests
     "matcha_ljspeech",
     "dit_mnist_captions",
     "dit_attributes",
+    "vq_vae_attributes",
+    "dalle_attributes",
     "dit_cifar10",
     "dit_emoji32",
     "clip_emoji32",

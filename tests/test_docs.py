@@ -82,6 +82,7 @@ RULES = {  # by a regular expression for the whole command; the first that match
         "--temperature 0", {"VOICE": "voice", "VOCODER": "vocoder", "NEW": "folder"}, slow=True
     ),
     r"jaxlm train (dit|gan|vq_vae|dalle|latent_dit|clip)_digits.*": run("SHRUNK", slow=True),
+    r"jaxlm train (dit|vq_vae|dalle)_attributes.*": read(),  # a minute of reading MNIST
     r"jaxlm (sample|predict) PICTURES .*": run("--steps 2", {"PICTURES": "pictures", "NEW": "folder"}, slow=True),
     r"jaxlm train (dqn_cartpole|dqn_mountain_car|sac_pendulum|gpt_sort_digits)": run("SHRUNK", slow=True),
     r"jaxlm train cql_cartpole .*": run("SHRUNK", {"FILE.npz": "new"}, slow=True),

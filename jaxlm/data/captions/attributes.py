@@ -65,14 +65,8 @@ class CaptionedAttributes(Captioned):
         kept = ~np.isin(colours * len(DIGIT_WORDS) + labels, held)
         labels, colours, places = labels[kept], colours[kept], places[kept]
         images = self._squares(grey[kept], colours, places)
-        texts = [
-            TEMPLATE.format(colour=colour, digit=digit, place=place)
-            for colour in COLOURS
-            for digit in DIGIT_WORDS
-            for place in PLACES
-        ]
         numbers = (colours * len(DIGIT_WORDS) + labels) * len(PLACES) + places
-        return Captions(ArraySource({"image": images}), texts, numbers[:, None], lambda n: f"caption {n}")
+        return Captions(ArraySource({"image": images}), all_captions(), numbers[:, None], lambda n: f"caption {n}")
 
     def _squares(self, grey: np.ndarray, colours: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Return uint8 [N, size, size, 3] of digits uint8 [N, H, W, 1] in their colours at their places."""
@@ -87,9 +81,22 @@ class CaptionedAttributes(Captioned):
         inks = np.array([*COLOURS.values()])[colours]
         pixels = np.rint(small[..., None] * inks[:, None, None]).astype(np.uint8)
         squares = np.zeros((count, self.size, self.size, 3), np.uint8)
-        high, wide = small.shape[1:]
-        for number, (down, across) in enumerate(PLACES.values()):
-            top, left = round(down * (self.size - high)), round(across * (self.size - wide))
-            chosen = places == number
-            squares[chosen, top : top + high, left : left + wide] = pixels[chosen]
+        for number, box in enumerate(boxes(self.size, *small.shape[1:])):
+            squares[places == number, *box] = pixels[places == number]
         return squares
+
+
+def all_captions() -> list[str]:
+    """Return the captions of every colour, digit and place, in this order."""
+    return [
+        TEMPLATE.format(colour=colour, digit=digit, place=place)
+        for colour in COLOURS
+        for digit in DIGIT_WORDS
+        for place in PLACES
+    ]
+
+
+def boxes(size: int, height: int, width: int) -> list[tuple[slice, slice]]:
+    """Return the rows and columns of a square that a digit of this height and width takes, by place."""
+    corners = [(round(down * (size - height)), round(across * (size - width))) for down, across in PLACES.values()]
+    return [(slice(top, top + height), slice(left, left + width)) for top, left in corners]
