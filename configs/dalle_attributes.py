@@ -5,7 +5,7 @@
     jaxlm sample RUN --prompt "a red three on the left" --count 16
 
 Data: as `configs/dit_attributes.py`, which makes the same pictures by flow matching; no training has an image of the
-pairs in `held_out`. Score and cost: see docs/design/pictures.md.
+pairs in `held_out`. Score: not run.
 """
 
 from jaxlm.data.captions.attributes import CaptionedAttributes

@@ -2,7 +2,7 @@
 
     python experiments/image_codes.py configs/vq_vae_attributes.py --run.directory runs/vq_vae_attributes
 
-Data: the images of `configs/dit_attributes.py`. Score and cost: see docs/design/pictures.md.
+Data: the images of `configs/dit_attributes.py`. Score: not run.
 """
 
 from jaxlm.data.captions.attributes import CaptionedAttributes
