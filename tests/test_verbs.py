@@ -77,7 +77,8 @@ def test_the_doctor_finds_this_machine_able(jaxlm):
         (("sample", "RUN", "--step", "7"), "no checkpoint at update 7: it has 15, 20"),
         (("sample", "RUN", "--top-p", "0"), "top_p is 0.0"),
         (("sample", "RUN", "--length", "0"), "length is 0"),
-        (("eval", "RUN", "--speed", "3"), "unrecognized arguments: --speed 3"),
+        (("info", "RUN", "--speed", "3"), "unrecognized arguments: --speed 3"),
+        (("eval", "RUN", "--speed", "3"), "--speed is not of an evaluation"),
         (("verify-resume", "gone.py", "gone.py"), "there is no config file gone.py"),
     ],
 )
