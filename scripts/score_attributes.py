@@ -19,6 +19,7 @@ import numpy as np
 from jaxlm.data.captions.attributes import COLOURS, PLACES, all_captions, boxes
 from jaxlm.data.captions.classes import DIGIT_WORDS
 from jaxlm.data.images.labelled import load_labelled
+from jaxlm.errors import BadInput
 from score_pictures import Classifier
 
 DARK = 40  # a pixel whose brightest channel is below this has no light
@@ -35,7 +36,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
     parser.add_argument("--guidance", type=float, default=None, help="of the text (default: that of the config)")
     parser.add_argument("--steps", type=int, default=None, help="from noise to picture (default: those of the config)")
-    score(parser.parse_args())
+    try:
+        score(parser.parse_args())
+    except BadInput as error:
+        parser.exit(2, f"error: {error}\n")
 
 
 def score(options: argparse.Namespace) -> None:
