@@ -123,8 +123,8 @@ def attend(
         return jax.nn.dot_product_attention(
             query_BTNH, key_BSKH, value_BSKH, scale=scale, is_causal=causal, implementation="cudnn"
         )
-    options = {"causal": causal, "bias_1NTS": bias_1NTS, "scale": scale}
-    return attend_by_head(query_BTNH, key_BSKH.swapaxes(1, 2), value_BSKH.swapaxes(1, 2), mask_B1TS, **options)
+    by_head = key_BSKH.swapaxes(1, 2), value_BSKH.swapaxes(1, 2)
+    return attend_by_head(query_BTNH, *by_head, mask_B1TS, causal=causal, bias_1NTS=bias_1NTS, scale=scale)
 
 
 def attend_by_head(
