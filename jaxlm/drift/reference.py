@@ -106,7 +106,7 @@ def _examples(predictor: Predictor, batch: Mapping[str, Any]) -> list[Prepared |
 def _prompts(read: TokenizePrompts, batch: Mapping[str, Any], places: np.ndarray) -> list[Prepared | BadInput]:
     """Return the prompts of conversations, or of rows that are prompts; or rows of texts, which have no context.
 
-    A prompt is what stands before the first target that counts. There are as many as rows at most, chosen at random, as
+    A prompt is the tokens before the first target that counts. There are as many as rows at most, chosen at random, as
     those of one packed row are in order of their lengths.
     """
     found: list[Prepared | BadInput] = []

@@ -33,8 +33,8 @@ def matmul(x: jax.Array, kernel_IO: jax.Array) -> jax.Array:
     """Multiply the last axis of x [..., I] with a kernel, [..., O]; the other axes are computed as one.
 
     The product is the same. The gradient of the kernel sums over all other axes, and where there are several, XLA's CPU
-    backend first transposes what it multiplies: for 4,608 tokens of width 128 that took 7.1 ms of 256 outputs instead
-    of 3.4, and 257 ms of 6,000 instead of 66.
+    backend first transposes what it multiplies, in twice the time for 256 outputs and four times for 6,000
+    (scripts/bench_layers.py).
     """
     return (x.reshape(-1, x.shape[-1]) @ kernel_IO).reshape(*x.shape[:-1], kernel_IO.shape[-1])
 

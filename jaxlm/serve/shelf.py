@@ -11,7 +11,7 @@ from jaxlm.serve.model import Served
 
 
 def freeze_heap() -> None:
-    """Collect what is garbage now, and leave everything else out of later collections.
+    """Collect garbage now, and exclude the objects that remain from later collections (`gc.freeze`).
 
     A collection over all objects of JAX and of the models stops every thread for 0.1 to 0.2 s.
     """

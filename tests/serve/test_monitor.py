@@ -117,7 +117,7 @@ def test_prompts_of_openais_routes_are_watched_and_recordings_of_a_feedback_data
     store = Store(str(tmp_path / "kept.db"))
     with service([tmp_path / "chats", tmp_path / "sounds"], store=store, keep=True) as client:
 
-        def told(asked, stream):
+        def compared(asked, stream):
             for number, text in enumerate(asked):
                 message = {"model": "chats", "messages": [{"role": "user", "content": text}], "stream": stream}
                 fields = {"max_tokens": 5 if number < 20 else 12, "temperature": 0, "n": 1 + (number < 20)}
@@ -126,11 +126,11 @@ def test_prompts_of_openais_routes_are_watched_and_recordings_of_a_feedback_data
                     client.ask("GET", "/metrics")
             return json.loads(jaxlm(f"http://127.0.0.1:{client.port}", "--model", "chats", "--json"))["chats"]
 
-        same = told(questions(1, 120), False)
+        same = compared(questions(1, 120), False)
         assert set(verdicts(same).values()) == {"same"}
         values = {one["feature"]: one["values"] for one in same}
         assert (values["length"], values["answer length"]) == (120, 100)  # 20 were asked for less than at the export
-        assert verdicts(told(questions(2, 120, low=22, high=32), True))["length"] == "drift"
+        assert verdicts(compared(questions(2, 120, low=22, high=32), True))["length"] == "drift"
         for decibel in (-20, -32):
             sounds = [to_wire(encode_wav(one, 8000)) for one in recordings(3, 120, decibel)]
             client.predict(sounds, model="sounds")

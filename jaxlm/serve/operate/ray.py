@@ -12,6 +12,7 @@ from jaxlm.errors import BadInput
 from jaxlm.serve.app import Limits, make_app
 from jaxlm.serve.feedback.store import Store
 from jaxlm.serve.model import Batching
+from jaxlm.serve.shelf import freeze_heap
 
 NAME = "jaxlm"
 
@@ -57,7 +58,9 @@ def on_ray_serve(
 
     def build() -> Any:
         store = None if feedback is None else Store(feedback)
-        return make_app(folders, batching=batching, limits=limits, tokens=tokens, store=store, keep=keep)
+        app = make_app(folders, batching=batching, limits=limits, tokens=tokens, store=store, keep=keep)
+        freeze_heap()
+        return app
 
     deployment: Any = serve.deployment(
         name=NAME,
