@@ -22,9 +22,12 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 STAMP = ENVIRONMENT / "jaxlm.json"
 # Huge pages, and memory that is kept instead of given back: fresh pages are what memory-bound operations on a CPU wait
-# for (scripts/bench_train.py measures it). glibc reads this before a process starts.
+# for. One arena, as any other one asks the system for each block of more than 64 MiB, and gives it back, in every step.
+# scripts/bench_train.py measures it. glibc reads this before a process starts.
+KEPT = 2**36  # bytes
 ALLOCATOR = ":".join(
-    f"glibc.malloc.{setting}" for setting in ("hugetlb=1", "mmap_threshold=1073741824", "trim_threshold=4294967296")
+    f"glibc.malloc.{setting}"
+    for setting in ("hugetlb=1", "arena_max=1", f"mmap_threshold={KEPT}", f"trim_threshold={KEPT}", f"top_pad={2**28}")
 )
 
 

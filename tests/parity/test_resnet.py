@@ -78,4 +78,4 @@ def test_one_adamw_step(folder, ours, theirs):
 
     batch = {"image": images(), "label": labels}
     # Batch norms amplify rounding: either gradient is 5e-6 away from torch's in float64, where the largest is 1.
-    assert_the_same_adamw_step(folder, theirs.train(), their_loss, classification(ours.model), batch, eps=1e-3)
+    assert_the_same_adamw_step(folder, theirs.train(), their_loss, classification(ours.model), batch)
