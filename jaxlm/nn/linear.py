@@ -34,8 +34,11 @@ def matmul(x: jax.Array, kernel_IO: jax.Array) -> jax.Array:
 
     The product is the same. The gradient of the kernel sums over all other axes, and where there are several, XLA's CPU
     backend first transposes what it multiplies, in twice the time for 256 outputs and four times for 6,000
-    (scripts/bench_layers.py).
+    (scripts/bench_layers.py). Axes whose sizes `jax.export` leaves open are not joined, as JAX cannot prove about every
+    product of such sizes that it is one of an array.
     """
+    if not all(isinstance(size, int) for size in x.shape):
+        return x @ kernel_IO
     return (x.reshape(-1, x.shape[-1]) @ kernel_IO).reshape(*x.shape[:-1], kernel_IO.shape[-1])
 
 

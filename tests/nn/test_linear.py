@@ -41,3 +41,17 @@ def test_gradients_of_kernels_are_products_of_two_matrices(layer, shape, method)
     products = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "dot_general"]
     assert products
     assert all(operand.aval.ndim == 2 for eqn in products for operand in eqn.invars)
+
+
+@pytest.mark.parametrize(("layer", "dtype"), [(Dense(4), jnp.float32), (Embed(9, 5), jnp.int32)])
+def test_sizes_may_be_left_open_and_be_differences(layer, dtype):
+    variables = layer.init(jax.random.key(0), jnp.ones((2, 3, 5) if dtype == jnp.float32 else (2, 3), dtype))
+
+    def apply(x):
+        return layer.apply(variables, x[:, :-1])
+
+    open_shape = jax.export.symbolic_shape("b, p, 5" if dtype == jnp.float32 else "b, p", constraints=("p >= 2",))
+    program = jax.export.export(jax.jit(apply))(jax.ShapeDtypeStruct(open_shape, dtype))
+    for rows, places in ((1, 2), (3, 7)):
+        x = jax.random.randint(jax.random.key(1), (rows, places, 5)[: len(open_shape)], 0, 9).astype(dtype)
+        np.testing.assert_array_equal(program.call(x), apply(x))
