@@ -44,7 +44,7 @@ config = Config(
         freeze="encoder/embed/",
     ),
     place=PlacementSpec(),
-    run=Run(steps=1200, eval_every=300, save_every=300, metric="answers/f1", maximize=True),
+    run=Run(steps=500, eval_every=500, save_every=500, metric="answers/f1", maximize=True),
 )
 
 ablations = {

@@ -37,7 +37,7 @@ config = Config(
     optim=AdamW(peak_lr=5e-3, warmup=400, b2=0.98, weight_decay=0.0, clip_norm=1.0),
     place=PlacementSpec(),
     run=Run(
-        steps=6000,
+        steps=4000,
         eval_every=2000,
         save_every=1000,
         keep_last=5,

@@ -61,7 +61,7 @@ class PaintCodes:
         guided = self.guidance != 1
         rows_RL = jnp.concatenate([words_BL, jnp.full_like(words_BL, model.vocab)]) if guided else words_BL
         dtype = jnp.result_type(*jax.tree.leaves(variables["params"]))
-        cache = model.transformer.init_cache(len(rows_RL), words_BL.shape[1] + model.pictures.length, dtype)
+        cache = model.transformer.init_cache(rows_RL.shape[0], words_BL.shape[1] + model.pictures.length, dtype)
         advance = partial(model.apply, variables, method="advance")
 
         def draw(logits_RK: jax.Array, number: jax.Array) -> jax.Array:

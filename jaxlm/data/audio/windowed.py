@@ -69,7 +69,7 @@ class SpokenText(Manifest):
             return batch
         audio_BS = to_float(batch["audio"])
         features = window_features(self.features, audio_BS, self.widths[-1])
-        frames = jnp.full(len(audio_BS), features.shape[1], jnp.int32)
+        frames = jnp.full(audio_BS.shape[0], features.shape[1], jnp.int32)
         return {**{name: x for name, x in batch.items() if name != "audio"}, "features": features, "frames": frames}
 
     def check(self, model: Any, repeat: int = 1) -> None:
