@@ -191,15 +191,16 @@ class Engine:
             if time.monotonic() - began > SMOOTH:
                 break
         if writing := [one for one in self._requests() if one.new]:
-            found = self._advance(writing, *self._shape(writing, bool(unread) or bool(self._waiting)))
+            found = self._advance(writing, *self._shape(bool(unread) or bool(self._waiting)))
             self._give([(one, self._taken(one, found[:, one.slot or 0].tolist())) for one in writing])
 
-    def _shape(self, writing: Sequence[_Request], hurry: bool) -> tuple[int, int]:
+    def _shape(self, hurry: bool) -> tuple[int, int]:
         """Return the places and the number of tokens of the next step.
 
+        Places for prompts that are still being read, too, as a step writes something behind the end of every slot.
         Several tokens where nobody waits, none would pass the context, and it takes no longer than a stream may stop.
         """
-        longest = max(one.filled for one in writing)
+        longest = max(one.filled for one in self._requests())
         for count in reversed(self._counts):
             places = next((size for size in self._sizes if size >= longest + count), self._sizes[-1])
             quick = self._steps.get((places, count), 0.0) <= SMOOTH

@@ -58,6 +58,22 @@ def test_tokens_are_those_of_a_request_alone_whoever_else_is_there(engine):
     assert [len(tokens) for tokens in found] == [one.length for one in asked]
 
 
+def test_a_prompt_is_read_as_if_alone_while_a_short_text_is_written(variables, monkeypatch):
+    monkeypatch.setattr("jaxlm.serve.engine.SMOOTH", 0.0)  # a piece of the prompt, a token of the text, and so on
+    engine = Engine(ModelSlots(MODEL.clone(context=160), most=8), variables, slots=2)
+    engine.start()
+    rng = random.Random(1)
+    sizes = (70, 74, 78, 86, 94, 102, 110, 118)
+    prompts = [TextRequest([rng.randrange(50) for _ in range(size)], 30, temperature=1.0) for size in sizes]
+
+    async def beside():
+        return [(await asyncio.gather(written(engine, TextRequest([7], 40)), written(engine, one)))[1] for one in prompts]
+
+    found = asyncio.run(beside())
+    assert found == [asyncio.run(written(engine, one)) for one in prompts]
+    engine.close()
+
+
 def test_greedy_tokens_are_those_of_generate(engine, variables):
     for asked in requests(6):
         found = asyncio.run(written(engine, asked._replace(temperature=0.0)))
