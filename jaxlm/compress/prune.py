@@ -49,6 +49,19 @@ def prune_groups(params: Any, keep: int, group: int) -> Any:
     return _kernels(params, one)
 
 
+def prune_average(average: Any, before: Any, after: Any) -> Any:
+    """Set a running average of parameters to zero where pruning has set the parameters to zero.
+
+    The average moves towards the parameters, so zeros that are in other places would not stay.
+
+    Args:
+        average: the parameters' running average.
+        before: the parameters.
+        after: the same, pruned.
+    """
+    return jax.tree.map(lambda x, old, new: jnp.where((new == 0) & (old != 0), 0, x), average, before, after)
+
+
 def zeros_of(params: Any) -> tuple[int, int]:
     """Return how many weights of the kernels are zero, and how many there are."""
     kernels = [x for path, x in jax.tree_util.tree_leaves_with_path(params) if is_kernel(path_of(path), x)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from jaxlm.compress.prune import prune_average
 from jaxlm.errors import BadInput
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.runs.load import load_module
@@ -47,7 +48,7 @@ def prune_run(source: RunDirectory, step: int, new: Path, change: Callable[[Any]
         numbers = {"before": recorder.numbers(state)}
         pruned, ema = _in_place(change(state.params), state.params), state.ema
         if ema is not None:
-            ema = {**ema, "params": _in_place(change(ema["params"]), state.params)}
+            ema = {**ema, "params": _in_place(prune_average(ema["params"], state.params, pruned), state.params)}
         state = state.replace(params=pruned, ema=ema)
         numbers["after"] = recorder.numbers(state)
         origin = {"run": str(source.path.absolute()), "step": step, "changed": changed_fields(before, config)}

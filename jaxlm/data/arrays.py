@@ -1,6 +1,9 @@
 """Arrays in memory, or memory-mapped, as training and evaluation data."""
 
 import hashlib
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +14,11 @@ from jaxlm.data.epoch import Epoch
 from jaxlm.data.order import InOrder, Shuffled
 from jaxlm.data.protocol import Batch, json_sha256
 from jaxlm.errors import BadInput
+
+NOT_NPZ = (  # what numpy raises of a file that is no whole .npz file
+    *(OSError, EOFError, KeyError, MemoryError, NotImplementedError, OverflowError, RecursionError, RuntimeError),
+    *(SyntaxError, TypeError, ValueError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,7 +120,7 @@ def language_model(home: RunDirectory, step: CheckpointStep) -> tuple[Any, Any, 
     if not all(hasattr(config.model, name) for name in ("vocab", "context", "init_cache")):
         kind = type(config.model).__name__
         raise BadInput(f"{home.path} is not a run of a language model but of a {kind}: ask it with `jaxlm predict`")
-    tokenizer = load_tokenizer((home.path / "tokenizer.json").read_text("utf-8"))
+    tokenizer = load_tokenizer(home.artefact("tokenizer.json"))
     checkpoints = open_checkpoints(home, config.run)
     chosen = checkpoints.choose(step)
     state = checkpoints.restore_raw(chosen)

@@ -159,7 +159,7 @@ def test_users_without_enough_items_are_trained_on_counted_and_told(tmp_path):
 def test_negatives_are_unmet_uniform_and_do_not_depend_on_the_batch(tmp_path):
     spec = Interactions(source=InteractionFile(path=random_log(tmp_path)), negatives=7, batch=8)
     found = spec.loaded()
-    rows = InteractionRows(found.met, 30, 7)
+    rows = InteractionRows(found.met, 30, 7, found.user_names)
     everything = rows.take(np.arange(len(rows)), Epoch(3, 1))
     some = rows.take(np.array([5, 2]), Epoch(3, 1))
     assert all(np.array_equal(x, everything[name][[5, 2]]) for name, x in some.items())
@@ -175,6 +175,13 @@ def test_negatives_are_unmet_uniform_and_do_not_depend_on_the_batch(tmp_path):
     )
     assert counts[:10].sum() == 0
     assert np.abs(counts[10:] - 200).max() < 5 * np.sqrt(200)
+
+
+def test_a_user_who_has_met_all_items_is_named(tmp_path):
+    met = Histories(np.array([0, 1, 4]), np.array([1, 0, 1, 2], np.int32))
+    with pytest.raises(BadInput, match="the user bob has met all 3 items in training"):
+        InteractionRows(met, 3, 1, ("ann", "bob"))
+    assert len(InteractionRows(met, 3, 0, ("ann", "bob"))) == 4
 
 
 def test_batches_are_functions_of_seed_and_update_and_shards_are_parts_of_them(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from jaxlm.data import Characters, Symbols
 from jaxlm.data.pairs import PairFiles, ParallelText
+from jaxlm.data.pairs.sources import read_parallel_lines
 from jaxlm.data.tokenizers.specs import Subwords
 from jaxlm.errors import BadInput
 from jaxlm.models.transformer import Transformer
@@ -99,6 +100,17 @@ def test_bad_pairs_are_one_line_that_names_the_place(tmp_path, files, words):
     with pytest.raises(BadInput, match=words) as error:
         spec.loaded()
     assert "\n" not in str(error.value)
+
+
+def test_a_damaged_gz_file_is_one_line(tmp_path):
+    path, random = tmp_path / "a.gz", np.random.default_rng(0)
+    whole = gzip.compress(b"".join(b"%d\n" % number for number in range(300)))
+    for place in random.choice(np.arange(10, len(whole)), 40, replace=False):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        with pytest.raises(BadInput, match="a.gz cannot be unpacked"):
+            read_parallel_lines(path)
 
 
 def test_a_symbol_that_training_lacks_is_named_with_its_place(tmp_path):

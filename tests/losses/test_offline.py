@@ -80,7 +80,10 @@ def test_a_file_that_cannot_be_is_named(spoil, message, tmp_path):
 def test_a_file_that_is_no_npz_is_named(tmp_path):
     for path in (tmp_path / "missing.npz", tmp_path / "text.npz"):
         if path.name == "text.npz":
-            path.write_text("observation,action")
+            np.savez_compressed(path, observation=np.arange(300))
+            content = bytearray(path.read_bytes())
+            content[len(content) // 3] ^= 255
+            path.write_bytes(content)
         with pytest.raises(BadInput, match="cannot be read as an .npz of transitions"):
             RecordedTransitions(path=str(path), environment=CartPole()).check(QNetwork(2))
 

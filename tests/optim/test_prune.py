@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxlm.compress.prune import prune_groups, prune_share, zeros_of
+from jaxlm.compress.prune import prune_average, prune_groups, prune_share, zeros_of
 from jaxlm.errors import BadInput
 from jaxlm.optim import SGD, AdamW
 from jaxlm.optim.prune import Prune
@@ -89,6 +89,18 @@ def test_inputs_past_the_last_group_stay():
     w = {"kernel": jnp.ones((6, 2))}
     np.testing.assert_array_equal(prune_groups(w, 1, 4)["kernel"].sum(0), [3, 3])
     np.testing.assert_array_equal(prune_groups({"kernel": jnp.ones((3, 2))}, 1, 4)["kernel"], 1)
+
+
+def test_an_average_keeps_the_zeros_of_the_weights_that_it_moves_towards():
+    before = {"kernel": jax.random.normal(jax.random.key(0), (64, 8)), "bias": jnp.zeros(8)}
+    average = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(1), x.shape), before)
+    after = {**before, "kernel": prune_groups(before, 2, 4)["kernel"]}
+    pruned = prune_average(average, before, after)
+    moved = 0.9 * pruned["kernel"] + 0.1 * after["kernel"]
+    assert ((moved.reshape(16, 4, 8) != 0).sum(1) == 2).all()
+    kept = after["kernel"] != 0
+    np.testing.assert_array_equal(pruned["kernel"][kept], average["kernel"][kept])
+    np.testing.assert_array_equal(pruned["bias"], average["bias"])
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.8])

@@ -61,6 +61,12 @@ def test_vectors_are_the_mean_over_the_tokens_with_length_one(client):
         np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-5)
 
 
+def test_the_limit_is_one_of_texts_and_not_of_letters(client):
+    assert len(vectors(ask(client, "a" * 5000))) == 1
+    status, _, _ = client.ask("POST", "/v1/embeddings", {"model": "vectors", "input": ["a"] * 2049})
+    assert status == 422
+
+
 def test_a_vector_is_the_same_whoever_shares_the_batch(client):
     together = vectors(ask(client, [*TEXTS, *TEXTS, *reversed(TEXTS)]))
     for number, text in enumerate(TEXTS):

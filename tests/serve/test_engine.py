@@ -67,7 +67,9 @@ def test_a_prompt_is_read_as_if_alone_while_a_short_text_is_written(variables, m
     prompts = [TextRequest([rng.randrange(50) for _ in range(size)], 30, temperature=1.0) for size in sizes]
 
     async def beside():
-        return [(await asyncio.gather(written(engine, TextRequest([7], 40)), written(engine, one)))[1] for one in prompts]
+        return [
+            (await asyncio.gather(written(engine, TextRequest([7], 40)), written(engine, one)))[1] for one in prompts
+        ]
 
     found = asyncio.run(beside())
     assert found == [asyncio.run(written(engine, one)) for one in prompts]

@@ -1,5 +1,6 @@
 """The routes of OpenAI's API: texts, streams, usage and errors, as its clients expect them."""
 
+import asyncio
 import http.client
 import json
 
@@ -10,7 +11,9 @@ from jaxlm.data.tokenizers.specs import ByteTokenizer
 from jaxlm.models.gpt import GPT
 from jaxlm.predict.continuations import TokenizeChats, language_writer
 from jaxlm.predict.load import LoadedModel
+from jaxlm.serve.batching import Busy
 from jaxlm.serve.model import Batching
+from jaxlm.serve.openai.routes import _all
 from serve.served import service
 from small_models import image_classifier, text_model, write_models
 
@@ -135,6 +138,27 @@ def test_what_cannot_be_answered_is_refused_before_a_stream_begins(client, path,
     for stream in (False, True):
         found, _, content = client.ask("POST", path, {"model": "texts", "stream": stream, **fields})
         assert (found, told in content["error"]["message"]) == (status, True), content
+
+
+def test_the_error_of_one_text_ends_the_others_of_a_request():
+    ended = []
+
+    async def refused():
+        await asyncio.sleep(0)
+        raise Busy(1.0)
+
+    async def written(number):
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(number)
+
+    async def request():
+        with pytest.raises(Busy):
+            await _all([written(0), refused(), written(1)])
+        return list(ended)
+
+    assert asyncio.run(request()) == [0, 1]
 
 
 def test_a_stream_that_is_dropped_leaves_no_slot(client):

@@ -110,6 +110,10 @@ def test_options_that_would_be_ignored_are_refused(tmp_path):
     db.touch()
     for words, verb, told in [
         (["serve", "old", "--share", "0.2"], serve, "give --canary"),
+        (["serve", "old", "--port", "70000"], serve, "at most 65535"),
+        (["serve", "old", "--keep-days", "-1"], serve, "--keep-days is -1.0: it must be at least 0.001"),
+        (["serve", "old", "--timeout", "nan"], serve, "--timeout is nan"),
+        (["serve", "old", "--feedback", "postgresql://me@host:one/kept"], serve, "cannot be opened"),
         (["feedback", db, "--to", tmp_path / "x", "--last", 3], feedback, "--last is for --compare"),
         (["monitor", "http://127.0.0.1:9", "--artefact", "old"], monitor, "leave --artefact out"),
         (["monitor", db, "--window", 0], monitor, "at least 1"),

@@ -1,6 +1,5 @@
 """Read transitions of an environment from a file, for an agent that learns without acting."""
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxlm.data.agents.episodes import Episodes
-from jaxlm.data.arrays import ArraySource
+from jaxlm.data.arrays import NOT_NPZ, ArraySource
 from jaxlm.data.order import InOrder, Shuffled
 from jaxlm.errors import BadInput
 
@@ -96,7 +95,7 @@ def read_transitions(path: str, shape: tuple[int, ...], actions: int) -> Mapping
     try:
         with np.load(Path(path).expanduser(), allow_pickle=False) as stored:
             found = {name: stored[name] for name in COLUMNS if name in stored}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except NOT_NPZ as error:
         raise BadInput(f"{path} cannot be read as an .npz of transitions: {error}") from None
     if missing := [name for name in COLUMNS if name not in found]:
         raise BadInput(f"{path} has no array {', '.join(missing)}: write it with scripts/record_episodes.py")

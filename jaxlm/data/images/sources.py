@@ -2,9 +2,7 @@
 
 import hashlib
 import math
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from jaxlm.data.arrays import ArraySource
+from jaxlm.data.arrays import NOT_NPZ, ArraySource
 from jaxlm.data.images.decode import MAX_PIXELS, Crop
 from jaxlm.data.images.decoded import Decoded, fits_memory, labels_of, load_images, refuse_broken
 from jaxlm.data.images.labelled import Images, LabelledImages
@@ -20,11 +18,6 @@ from jaxlm.data.order import RowSource
 from jaxlm.data.protocol import json_sha256
 from jaxlm.data.tfds import find_dataset, open_dataset
 from jaxlm.errors import BadInput
-
-NOT_NPZ = (
-    *(OSError, EOFError, KeyError, MemoryError, NotImplementedError, OverflowError, RecursionError, RuntimeError),
-    *(SyntaxError, TypeError, ValueError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
-)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,11 +24,23 @@ class InteractionRows:
         met: of the training.
         items: I.
         negatives: K.
+        names: of users, for a message.
+
+    Raises:
+        BadInput: there are negatives to draw, and a user has met all items.
     """
 
     met: Histories
     items: int
     negatives: int
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.negatives and self.met.counts.max(initial=0) >= self.items:
+            raise BadInput(
+                f"the user {self.names[self.met.counts.argmax()]} has met all {self.items} items in training, so that "
+                "no other can be drawn: leave this user out, or set data.negatives to 0"
+            )
 
     def __len__(self) -> int:
         return len(self.met.items)

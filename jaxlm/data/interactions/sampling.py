@@ -34,8 +34,7 @@ def draw_unmet(
 ) -> np.ndarray:
     """Turn random words into items, uniform over those that a user has not met.
 
-    An item that does not fit is drawn again from the mixed word. No user of a training has met all items, since the
-    splits hold some of the largest histories out.
+    An item that does not fit is drawn again from the mixed word.
 
     Args:
         words: uint64 [B, K].

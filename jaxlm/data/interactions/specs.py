@@ -85,7 +85,7 @@ class Interactions:
     def train(self, seed: int = 0, noise: int | None = None) -> Shuffled:
         """Return the training batches."""
         found = self.loaded()
-        rows: RowSource = InteractionRows(found.met, len(found.item_names), self.negatives)
+        rows: RowSource = InteractionRows(found.met, len(found.item_names), self.negatives, found.user_names)
         if self.rows == "users":
             rows = UserRows(found.met)
         return Shuffled(rows, self.batch, seed, noise)

@@ -1,6 +1,7 @@
 """Specs of pairs of texts: parallel files, columns of tables, and TFDS."""
 
 import gzip
+import zlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,7 @@ def read_parallel_lines(path: Path) -> list[str]:
     if path.suffix == ".gz":
         try:
             content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise BadInput(f"{path} cannot be unpacked ({error}): get the file again") from None
     return to_lines(decode_text(content, str(path)))
 

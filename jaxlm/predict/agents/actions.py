@@ -33,7 +33,7 @@ class ReadObservations:
         value = parse_json(given, "the observation") if isinstance(given, str) else given
         try:
             found = np.asarray(value, np.float32)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise BadInput("not an observation: give a list of numbers") from None
         if found.shape != self.shape:
             raise BadInput(f"an observation of shape {list(found.shape)}: this agent sees {list(self.shape)}")

@@ -92,7 +92,7 @@ class Store:
             if self._engine.dialect.name == "sqlite":
                 sql.event.listen(self._engine, "connect", _durable)
             TABLES.create_all(self._engine)
-        except (SQLAlchemyError, ModuleNotFoundError) as error:
+        except (SQLAlchemyError, ModuleNotFoundError, ValueError) as error:  # a port that is not a number
             raise BadInput(f"the database {hide(url)} cannot be opened: {one_line(error)}") from None
         self._waiting: list[tuple[Any, Any, asyncio.Future]] = []
         self._changed, self._open = threading.Condition(), True

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -19,7 +19,7 @@ class EmbeddingRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str
-    input: str | list[str] = Field(max_length=2048, description="A text, or up to 2048 of them.")
+    input: str | Annotated[list[str], Field(max_length=2048)] = Field(description="A text, or up to 2048 of them.")
     encoding_format: Literal["float", "base64"] | None = Field(
         "float", description="Numbers, or the base64 of little-endian float32."
     )

@@ -7,8 +7,8 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any, Literal, NamedTuple
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -98,6 +98,8 @@ def _message(text: str, streamed: bool, first: bool) -> dict[str, Any]:
     return {"delta" if streamed else "message": message}
 
 
+_T = TypeVar("_T")
+
 COMPLETION = AnswerShape("cmpl", "text_completion", _completion)
 CHAT = AnswerShape("chatcmpl", "chat.completion", _message)
 
@@ -133,7 +135,7 @@ async def _answer(
             events = _events(first, pieces, head, shape, asked, read, stack.pop_all())
             return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
         async with asyncio.timeout(seconds):
-            texts = await asyncio.gather(*(_whole(served, one) for one in found))
+            texts = await _all([_whole(served, one) for one in found])
         done = [
             {"index": index, **shape.choice(text, False, True), "logprobs": None, "finish_reason": reason}
             for index, (text, reason, _) in enumerate(texts)
@@ -141,6 +143,17 @@ async def _answer(
         return JSONResponse({**head, "choices": done, "usage": _usage(read, sum(count for *_, count in texts))})
     finally:
         stack.close()
+
+
+async def _all(parts: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """Return the results of coroutines; the error of one cancels the others, which have ended when it is raised."""
+    tasks = [asyncio.create_task(one) for one in parts]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _usage(read: int, written: int) -> dict[str, int]:

@@ -85,5 +85,5 @@ def _of_run(path: str, step: CheckpointStep) -> tuple[Any, Any, Any, int]:
     chosen = open_checkpoints(home, home.config().run if step == "best" else Run()).choose(step)
     if not (home.path / TOKENIZER).is_file():
         raise BadInput(f"{path} has no tokenizer, and vectors are of texts: give a run of a text encoder")
-    tokenizer = load_tokenizer((home.path / TOKENIZER).read_text("utf-8"))
+    tokenizer = load_tokenizer(home.artefact(TOKENIZER))
     return home.config().model, read_run(home, chosen), tokenizer, chosen

@@ -137,8 +137,7 @@ def _write_model(folder: Path, home: RunDirectory, step: CheckpointStep) -> str:
     model = getattr(model, "base", model)  # adapters are merged by now
     if getattr(model, "scan", False):
         model, leaves = model.clone(scan=False), unrolled(leaves)
-    kept = home.path / TOKENIZER
-    tokenizer = load_tokenizer(kept.read_text("utf-8")) if kept.is_file() else None
+    tokenizer = load_tokenizer(home.artefact(TOKENIZER)) if (home.path / TOKENIZER).is_file() else None
     files = library_files(tokenizer) if tokenizer else {}
     special = dataclasses.asdict(tokenizer.special) if tokenizer else {}
     pretrained.save_pretrained(folder, model, leaves, special, home.class_names())
