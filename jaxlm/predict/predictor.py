@@ -128,7 +128,7 @@ def zeros(row: Example, batch: int) -> Batch:
 def answer_all(
     predictor: Predictor, variables: Any, inputs: Sequence[Any], *, batch: int | None = None
 ) -> Iterator[Answer | BadInput]:
-    """Answer raw inputs in order, one answer an input; what cannot be read gives its `BadInput` as the answer.
+    """Answer raw inputs in order, one answer an input; one that cannot be answered gives its `BadInput` instead.
 
     Rows of one shape are computed together, filled up with rows of zeros, so that one program is compiled for each
     shape.
@@ -149,7 +149,12 @@ def answer_all(
 
     def compute(group: list[tuple[_Pending, int]]) -> None:
         rows = [found.prepared.rows[place] for found, place in group]
-        outputs = jax.device_get(apply(variables, stack_rows(rows, size)))
+        try:
+            outputs = jax.device_get(apply(variables, stack_rows(rows, size)))
+        except BadInput as error:  # an artefact has no program for rows of this shape
+            for found, _ in group:
+                found.error = error
+            return
         for number, (found, place) in enumerate(group):
             found.outputs[place] = {name: x[number] for name, x in outputs.items()}
 
@@ -178,12 +183,15 @@ class _Pending:
 
     @property
     def complete(self) -> bool:
-        return None not in self.outputs
+        return self.error is not None or None not in self.outputs
 
     def answer(self, predictor: Predictor) -> Answer | BadInput:
         if self.error is not None:
             return self.error
-        return predictor.postprocess([row for row in self.outputs if row is not None], self.prepared.context)
+        try:
+            return predictor.postprocess([row for row in self.outputs if row is not None], self.prepared.context)
+        except BadInput as error:
+            return error
 
 
 def row_shape(row: Example) -> Any:

@@ -70,6 +70,27 @@ def test_answers_come_in_order_one_an_input_whatever_the_batch(inputs, batch):
             assert answer == {"word": word, "sum": sum(map(ord, word))}
 
 
+@given(words, some.integers(1, 5))
+def test_inputs_that_a_model_or_its_answer_refuses_are_refused_alone(inputs, batch):
+    def narrow(variables, batch):
+        if batch["letters"].shape[1] > 2:
+            raise BadInput("no program for four letters")
+        return add(variables, batch)
+
+    def sums(outputs, context):
+        if "c" in context:
+            raise BadInput("no c")
+        return Sum()(outputs, context)
+
+    narrowed = Predictor(Split(), narrow, sums, ADD.examples)
+    for word, answer in zip(inputs, answer_all(narrowed, {"bias": np.int32(0)}, inputs, batch=batch), strict=True):
+        rows = [word[start : start + 4] for start in range(0, len(word), 4)]
+        if word == "!" or "c" in word or any(len(row) > 2 for row in rows):
+            assert isinstance(answer, BadInput)
+        else:
+            assert answer == {"word": word, "sum": sum(map(ord, word))}
+
+
 def test_one_program_is_compiled_for_each_shape():
     seen.clear()
 

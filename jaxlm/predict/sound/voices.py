@@ -235,7 +235,9 @@ def voice_predictor(function: LossFn, config: Any, tokenizer: AnyTokenizer, spea
         vocoder=speak.vocoder,
     )
     example = read.row(np.zeros(0, np.int32), 0, (0, 0))
-    return Predictor(read, in_evaluation(function), write, (zeros(example, data.eval_batch or data.batch),))
+    examples = (zeros(example, data.eval_batch or data.batch),)
+    shapes = {"tokens": "l", "noise": f"t, {data.features.bands}"}
+    return Predictor(read, in_evaluation(function), write, examples, shapes)
 
 
 def sound_files(predictor: Predictor, variables: Any, inputs: Sequence[Any], features: LogMel) -> dict[str, bytes]:
