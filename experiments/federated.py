@@ -8,6 +8,7 @@ from dataclasses import replace
 import jax
 
 from jaxlm import steps
+from jaxlm.errors import BadInput
 from jaxlm.federated.client import compose_local
 from jaxlm.federated.config import FederatedConfig
 from jaxlm.losses import IMAGE
@@ -36,6 +37,9 @@ def build(config: FederatedConfig, place: Placement) -> Experiment:
     def serve(grad: steps.GradFn) -> steps.StepFn:
         step = steps.update(grad, tx)
         return transforms.ema(step, run.ema) if run.ema else step
+
+    if controlled and config.init.path is not None:
+        raise BadInput(f"init.path is {config.init.path}, and SCAFFOLD starts from new weights: leave it out")
 
     def init(key: jax.Array) -> steps.TrainState | steps.Joint:
         server = steps.init(model, tx, data.example(), key, ema=run.ema > 0)

@@ -32,7 +32,7 @@ def build(config: Config, place: Placement) -> Experiment:
     def step(state: steps.TrainState, batch: Any) -> tuple[steps.TrainState, steps.Metrics]:
         target = state.ema["params"] if run.ema else state.params
         update = steps.update(place.reduce(transforms.lend(grad, "target", lambda _: target)), tx)
-        return (transforms.ema(update, run.ema) if run.ema else update)(state, batch)
+        return (transforms.ema(update, run.ema, "run.ema") if run.ema else update)(state, batch)
 
     def outputs(state: steps.TrainState, batch: Any) -> steps.Metrics:
         variables = steps.eval_variables(state.params, state.variables, state.ema)

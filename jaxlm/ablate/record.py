@@ -65,11 +65,16 @@ def curves(run_dir: RunDirectory) -> dict[str, list[list[Any]]]:
 
 def finals(run_dir: RunDirectory, run: Run) -> dict[str, float | None]:
     """Return the last value of each metric; with `run.patience` that at the best evaluation."""
+    return {name: value for name, (_, value) in final_points(run_dir, run).items()}
+
+
+def final_points(run_dir: RunDirectory, run: Run) -> dict[str, list[Any]]:
+    """Return what `finals` returns with the updates, [update, value] of each metric."""
     found = curves(run_dir)
     best = best_record(run_dir.metrics(), run) if run.patience is not None else None
     last = float("inf") if best is None else best["step"]
-    within = {name: [value for step, value in points if step <= last] for name, points in found.items()}
-    return {name: values[-1] for name, values in within.items() if values}
+    within = {name: [point for point in points if point[0] <= last] for name, points in found.items()}
+    return {name: points[-1] for name, points in within.items() if points}
 
 
 def value_of(record: Record, metric: str) -> tuple[float | None, str | None]:

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -20,7 +21,6 @@ from jaxlm.runs.files import lock
 from jaxlm.runs.serialise import digest
 from jaxlm.train.experiment import Build
 
-SMALLER_IS_BETTER = ("loss", "error", "perplexity", "bits", "calibration")
 Vary = Literal["all", "init", "data", "noise"]  # the source of variation that follows the seed
 
 
@@ -115,9 +115,7 @@ def ablation_directory(config_file: Path, base: Any, arms: Sequence[Arm], vary: 
 
 def is_better_larger(metric: str, run: Any) -> bool:
     """Return whether larger is better: as the config says of its own metric, else by the metric's name."""
-    if metric == run.metric:
-        return run.higher_is_better
-    return not any(word in metric for word in SMALLER_IS_BETTER)
+    return (run if metric == run.metric else replace(run, metric=metric, maximize=False)).higher_is_better
 
 
 def lock_directory(directory: Path) -> TextIO:

@@ -17,7 +17,10 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
+from jaxlm.errors import BadInput
 from jaxlm.federated.client import Participant
+from jaxlm.federated.config import FederatedConfig
+from jaxlm.optim import SGD
 from jaxlm.runs.load import load_module
 from jaxlm.runs.shipped import find_file
 from jaxlm.train.config import load_config
@@ -44,6 +47,7 @@ def average_clients(grid: Grid, context: Context) -> None:
     path, rounds, out = find_file("config", str(words["config"])), int(words["rounds"]), Path(str(words["out"]))
     config = load_config(path)
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, steps=rounds, directory=str(out)))
+    check_server(config)
     build = load_module(find_file("experiment", "federated")).build
     with appearing(build, config, out) as recorder:
         state = recorder.place.init(recorder.experiment.init, jax.random.key(config.run.seeds.init))
@@ -57,6 +61,16 @@ def average_clients(grid: Grid, context: Context) -> None:
         for number, found in result.evaluate_metrics_serverapp.items():
             recorder.run_dir.append_metrics(number, dict(found))
         recorder.checkpoints.save(rounds, state, dict(result.evaluate_metrics_serverapp[rounds]))
+
+
+def check_server(config: FederatedConfig) -> None:
+    """Raise BadInput for what Flower's server would leave out: it averages, from new weights."""
+    if config.run.ema:
+        raise BadInput(f"run.ema is {config.run.ema}, and this server keeps no average over rounds: set it to 0")
+    if config.init.path is not None:
+        raise BadInput(f"init.path is {config.init.path}, and this server starts from new weights: leave it out")
+    if config.optim != SGD(peak_lr=1.0, schedule="constant"):
+        raise BadInput(f'optim is {config.optim}, and this server averages: set SGD(peak_lr=1.0, schedule="constant")')
 
 
 def strategy(words: Any) -> FedAvg:

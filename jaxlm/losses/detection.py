@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlm.errors import BadInput
-from jaxlm.steps import LossFn, Mean, Metrics, Model, PyTree
+from jaxlm.steps import LossFn, Mean, Metrics, PyTree
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,15 @@ class Detection:
         if not 0 < self.alpha < 1:
             raise BadInput(f"loss.alpha is {self.alpha}: give a share between 0 and 1")
 
-    def __call__(self, model: Model) -> LossFn:
-        """Return the loss."""
+    def __call__(self, model: Any) -> LossFn:
+        """Return the loss.
+
+        Raises:
+            BadInput: `reach` is for another number of levels than the model has.
+        """
+        levels = len(model.widths) - 1
+        if len(self.reach) != levels - 1:
+            raise BadInput(f"loss.reach is {self.reach}: a model of {levels} levels needs {levels - 1} numbers")
         return detection(model, self)
 
 

@@ -119,6 +119,8 @@ class Run:
                 f"run.patience keeps the best checkpoint, so run.eval_every {self.eval_every} must be a multiple of "
                 f"run.save_every {self.save_every} and not 0: change one of them"
             )
+        if self.patience is not None and self.patience < 1:
+            raise BadInput(f"run.patience is {self.patience}: it must be at least 1")
         if self.patience is not None and not self.keep_best:
             raise BadInput("run.patience keeps the best checkpoint, and run.keep_best is 0: make it at least 1")
         if not 0 <= self.ema < 1:

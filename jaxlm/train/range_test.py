@@ -60,7 +60,7 @@ def range_test(build: Build, config: Any, updates: int = 100, low: float = 1e-6,
     if getattr(config, "privacy", None) is not None:
         raise BadInput("a range test prints losses of training examples, which are not private: leave privacy out")
     optim = dataclasses.replace(config.optim, peak_lr=low, warmup=0, schedule="constant")
-    run = dataclasses.replace(config.run, steps=updates, repeat=1, ema=0.0, skip_limit=updates + 1)
+    run = dataclasses.replace(config.run, steps=updates, repeat=1, skip_limit=updates + 1)
     config = dataclasses.replace(config, optim=optim, run=run)
     experiment, place = compose(build, config)
     check_shapes(experiment, run, place)
@@ -94,9 +94,13 @@ def smooth(before: Sequence[RatePoint], rate: float, loss: float) -> RatePoint:
 
 
 def has_diverged(points: Sequence[RatePoint]) -> bool:
-    """Return whether the last loss is not finite, or its smoothed value is far above the lowest one."""
-    last = points[-1]
-    return not math.isfinite(last.loss) or last.smoothed > DIVERGED * min(point.smoothed for point in points)
+    """Return whether the last loss is not finite, or its smoothed value is far above the lowest one.
+
+    Far is as much as DIVERGED - 1 times the size of the lowest or of the first, so that a loss may be negative.
+    """
+    last, lowest = points[-1], min(point.smoothed for point in points)
+    size = max(abs(lowest), abs(points[0].smoothed)) if lowest <= 0 else lowest
+    return not math.isfinite(last.loss) or last.smoothed - lowest > (DIVERGED - 1) * size
 
 
 def suggest_rate(points: Sequence[RatePoint]) -> Suggestion:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from jaxlm.ablate.cell import Cell
-from jaxlm.ablate.record import RECORD, curves, finals, read_record, value_of, write_record
+from jaxlm.ablate.record import RECORD, curves, final_points, finals, read_record, value_of, write_record
 from jaxlm.runs.directory import RunDirectory
 from jaxlm.train import Config, Run
 
@@ -29,6 +29,7 @@ def test_curves_hold_all_but_times_and_the_last_value_counts_even_where_it_is_no
     }
     assert finals(home, Run()) == {"eval/loss": None, "eval/accuracy": 0.8}
     assert finals(home, Run(patience=2)) == {"eval/loss": 1.0, "eval/accuracy": 0.4}
+    assert final_points(home, Run(patience=2))["eval/accuracy"] == [4, 0.4]
     assert finals(home, Run(patience=2, maximize=True)) == {"eval/loss": 2.0, "eval/accuracy": 0.6}
 
 

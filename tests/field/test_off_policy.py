@@ -23,10 +23,11 @@ from jaxlm.nn.lora import LoRA
 from jaxlm.optim import Adam
 from jaxlm.parallel import local
 from jaxlm.runs.load import load_module
-from jaxlm.train import Config, Run
+from jaxlm.train import Config, Run, train
 from jaxlm.train.init_from import InitFrom
+from jaxlm.train.packs.program import share_compilation
 from shrunk_replay import write_transitions
-from step_helpers import assert_close
+from step_helpers import assert_close, assert_same_bits
 from whole_path import ROOT
 
 RUN = Run(steps=4, ema=0.9, log_every=1, eval_every=2, save_every=2, metric="eval/return")
@@ -98,6 +99,19 @@ def test_an_agent_that_never_acts(others, tmp_path):
         path=str(tmp_path / "random.npz"), batch=8, environment=CartPole(max_steps=4), eval_episodes=8
     )
     keeps_the_laws(build_of("offline"), dataclasses.replace(DEEP, data=data, loss=CQL()), tmp_path, others)
+
+
+def test_runs_that_share_a_program_have_the_decay_of_their_own_config(tmp_path):
+    write_transitions(tmp_path / "random.npz")
+    data = RecordedTransitions(path=str(tmp_path / "random.npz"), batch=8, environment=CartPole(max_steps=4))
+    config = dataclasses.replace(DEEP, data=data, loss=CQL())
+    other = dataclasses.replace(config, run=dataclasses.replace(config.run, ema=0.1))
+    shared, averages = share_compilation(build_of("offline")), {}
+    for name, build, one in (("first", shared, config), ("shared", shared, other), ("alone", build_of("offline"), other)):
+        averages[name] = train(build, one, tmp_path / name).state.ema
+    assert_same_bits(averages["shared"], averages["alone"])
+    with pytest.raises(AssertionError):
+        assert_same_bits(averages["first"], averages["alone"])
 
 
 PENDULUM, GPT_ALONE = Episodes(environment=Pendulum(), environments=4), SORT.model.base

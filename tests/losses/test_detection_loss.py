@@ -80,7 +80,7 @@ def test_the_loss_is_that_of_a_computation_by_hand():
     batch = {"image": np.zeros((3, 64, 64, 3)), "boxes": boxes, "classes": classes, "mask": np.float32([1, 1, 0])}
     batch["crowd"] = np.zeros(classes.shape, bool)
     batch["crowd"][0, 0] = True
-    model = SimpleNamespace(apply=lambda variables, image, train, rngs: said)
+    model = SimpleNamespace(widths=(4, 4, 4, 4), apply=lambda variables, image, train, rngs: said)
     metrics, _ = SPEC(model)({}, {}, batch, jax.random.key(0), train=True)
     targets = assign(at[:, :2], at[:, 2], boxes, np.where(batch["crowd"], -1, classes), SPEC)
     there = np.asarray(targets.classes_BP)[:2] >= 0
@@ -112,3 +112,9 @@ def test_gradients_of_parts_of_a_batch_sum_to_that_of_the_whole():
 def test_what_cannot_be_is_one_line(field):
     with pytest.raises(BadInput, match=r"^loss(\.alpha)? is [^\n]+$"):
         Detection(**field)
+
+
+@pytest.mark.parametrize("reach", [(64.0,), (64.0, 128.0, 256.0)])
+def test_every_level_has_its_reach(reach):
+    with pytest.raises(BadInput, match="a model of 3 levels needs 2 numbers"):
+        Detection(reach=reach)(FCOS(classes=3, widths=(4, 4, 4, 4), width=4, depth=1))

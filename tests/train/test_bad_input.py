@@ -30,6 +30,7 @@ CASES = {
         ("--run.patience", "2", "--run.save-every", "7"),
         "run.eval_every 10 must be a multiple of run.save_every 7",
     ),
+    "no patience": (("--run.patience", "0"), "run.patience is 0: it must be at least 1"),
     "vocabulary too small": (("--model.vocab", "100"), "256 tokens"),
 }
 

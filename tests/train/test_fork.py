@@ -131,6 +131,10 @@ def test_another_placement_and_accumulation_are_equal_to_rounding(source, tmp_pa
     [
         (with_run(BASE, steps=AT), "run.steps 4 leaves nothing to train after update 4: raise --run.steps"),
         (
+            with_run(BASE, steps=12, repeat=3, log_every=3, eval_every=3, save_every=3),
+            "update 4 is not a multiple of run.repeat 3: change --run.repeat",
+        ),
+        (
             dataclasses.replace(BASE, optim=SGD()),
             r"does not fit: opt_state/inner_state/count is int32\[\] there and absent here",
         ),

@@ -69,6 +69,8 @@ def test_the_suggestion_is_where_the_loss_falls_fastest_and_a_tenth_of_the_lowes
     assert suggest_rate(points) == (1e-1 / 10, 1e-3)
     assert has_diverged(points)
     assert not has_diverged(points[:-1])
+    negative = [RatePoint(1e-3, x, x) for x in (-5.0, -5.2, -6.0, 13.0)]
+    assert [has_diverged(negative[:count]) for count in (1, 2, 3, 4)] == [False, False, False, True]
     with pytest.raises(BadInput, match="does not fall"):
         suggest_rate([*points[-1:], RatePoint(2.0, 10.0, 10.0)])
 

@@ -18,7 +18,7 @@ from jaxlm.ablate.audit.find import (
     read_whole,
     recorded_config,
 )
-from jaxlm.ablate.record import RECORD, Record, curves, finals, value_of
+from jaxlm.ablate.record import RECORD, Record, final_points, value_of
 from jaxlm.ablate.sources import Sources
 from jaxlm.errors import BadInput
 from jaxlm.runs.checkpoint import Checkpoints
@@ -104,12 +104,12 @@ def run_items(run_dir: RunDirectory) -> Items:
     sessions, config = run_dir.lineage()["sessions"], run_dir.config()
     first, last = sessions[0], sessions[-1]
     named, metric = Path(run_dir.lineage()["experiment"]), config.run.metric
-    value, points = finals(run_dir, config.run).get(metric), curves(run_dir).get(metric, [])
+    final = final_points(run_dir, config.run).get(metric)
     kept = run_dir.experiment.read_bytes()
     same = "gone" if not named.is_file() else "as it was" if named.read_bytes() == kept else "changed since"
     items = {
         "run": [str(run_dir.path)],
-        metric: [f"{value} at update {points[-1][0]}" if points else "not measured yet"],
+        metric: [f"{final[1]} at update {final[0]}" if final else "not measured yet"],
         "seed": [str(last["seed"])],
         "rerun": [first["command"], f"in {first['directory']}"],
         "code": [f"{named}: {same}", *([] if same == "as it was" else [f"its copy: {run_dir.experiment}"])],

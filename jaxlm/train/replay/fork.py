@@ -23,6 +23,7 @@ from jaxlm.train.main import open_run, source_file
 from jaxlm.train.recorder import Recorder, compose
 
 SETTING = re.compile(rf"hyperparameters/.*|(.*/)?hyperparams/({'|'.join(SETTABLE)})")  # what a config sets in a state
+AVERAGE = re.compile(r"(parts/[^/]+/)?ema/(.*)")  # a leaf of a state's average, or of one of several nets
 STAGE = re.compile(r"/\d+(?=/)")  # the place of a transformation in `optax.chain`: clipping moves those after it
 
 
@@ -47,6 +48,8 @@ def fork_run(source: RunDirectory, step: int, config: Any, new: Path) -> list[st
     """
     if config.run.steps <= step:
         raise BadInput(f"run.steps {config.run.steps} leaves nothing to train after update {step}: raise --run.steps")
+    if step % config.run.repeat:
+        raise BadInput(f"update {step} is not a multiple of run.repeat {config.run.repeat}: change --run.repeat")
     before, build = source.config(), load_module(source.experiment).build
     if any(getattr(one, "privacy", None) is not None for one in (before, config)):
         raise BadInput("a private run is accounted from its first update to its last, so it has no fork")
@@ -119,14 +122,14 @@ def carry_over(state: Any, recorder: Recorder) -> Any:
     taken = {}
     for path, shape in want.items():
         leaf = settings[path] if path in settings else have.get(path)
-        if leaf is None and path.startswith("ema/"):
-            inside = path.removeprefix("ema/")
-            leaf = jnp.copy(have[inside] if inside in have else have[f"variables/{inside}"])
+        if leaf is None and (found := AVERAGE.fullmatch(path)):
+            part, inside = found[1] or "", found[2]
+            leaf = jnp.copy(have[part + inside] if part + inside in have else have[f"{part}variables/{inside}"])
         taken[path] = leaf
         if leaf is None or (leaf.shape, leaf.dtype) != (shape.shape, shape.dtype):
             raise BadInput(f"the state does not fit: {path} is {_kind(leaf)} there and {_kind(shape)} here")
     for path in have:
-        if path not in want and not SETTING.fullmatch(path) and not path.startswith("ema/"):
+        if path not in want and not SETTING.fullmatch(path) and not AVERAGE.fullmatch(path):
             raise BadInput(f"the state does not fit: {path} is {_kind(have[path])} there and absent here")
     carried = jax.tree.unflatten(jax.tree.structure(shapes), list(taken.values()))
     return set_state_hyperparameters(carried, experiment.hyperparameters)
