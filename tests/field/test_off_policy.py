@@ -107,7 +107,11 @@ def test_runs_that_share_a_program_have_the_decay_of_their_own_config(tmp_path):
     config = dataclasses.replace(DEEP, data=data, loss=CQL())
     other = dataclasses.replace(config, run=dataclasses.replace(config.run, ema=0.1))
     shared, averages = share_compilation(build_of("offline")), {}
-    for name, build, one in (("first", shared, config), ("shared", shared, other), ("alone", build_of("offline"), other)):
+    for name, build, one in (
+        ("first", shared, config),
+        ("shared", shared, other),
+        ("alone", build_of("offline"), other),
+    ):
         averages[name] = train(build, one, tmp_path / name).state.ema
     assert_same_bits(averages["shared"], averages["alone"])
     with pytest.raises(AssertionError):

@@ -56,7 +56,7 @@ def serve(words: argparse.Namespace) -> int:
 
 def _check(words: argparse.Namespace) -> None:
     """Raise BadInput for a number that cannot be, and for options that do not go together."""
-    numbers = {"port": 0, "queue": 1, "slots": 1, "requests": 1, "max_body": 1, "wait_ms": 0}
+    numbers: dict[str, float] = {"port": 0, "queue": 1, "slots": 1, "requests": 1, "max_body": 1, "wait_ms": 0}
     numbers |= {"timeout": 0.001, "keep_days": 0.001}
     for name, least in numbers.items():
         if not getattr(words, name) >= least:  # so that nan is refused, too
