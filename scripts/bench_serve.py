@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from arrivals import LIMIT, find_knee, held, http, tell
+from arrivals import LIMIT, Held, find_knee, held, http, tell
 
 TURNS = 3  # of each service at one load
 
@@ -137,7 +137,8 @@ def show_stream(artefact: Path, tokens: int, seconds: float, step_seconds: float
 def compare(artefact: Path, body: bytes, peer: str, seconds: float, step_seconds: float) -> None:
     """Print the knees of two services of one model, and how long each takes at one load."""
     content, names = http("POST", "/v1/predict", body), ("jaxlm", peer)
-    knees, turns = {}, {name: [] for name in names}
+    knees: dict[str, float] = {}
+    turns: dict[str, list[Held]] = {name: [] for name in names}
     for name in names:
         with served(artefact, name) as port:
             print(f"{name}, {1000 * one_by_one(port, body):.2f} ms a request one after another (median)")
