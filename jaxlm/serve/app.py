@@ -190,8 +190,9 @@ def _model_routes(
                 shadow.ask(asked.inputs, asked.options, found)
             if not asked.skip_broken and (told := _broken(found)):
                 raise BadInput(told)
-            answers = [{"error": str(one)} if isinstance(one, BadInput) else without_nan(one) for one in found]
-            keeper.keep(request.state.id, served, asked.inputs, answers)
+            clean = [without_nan(one) for one in found]
+            keeper.keep(request.state.id, served, asked.inputs, clean)
+            answers = [{"error": str(one)} if isinstance(one, BadInput) else one for one in clean]
             return PredictAnswer(id=request.state.id, model=served.name, digest=served.digest, answers=answers)
 
 

@@ -108,15 +108,9 @@ class Served:
         return await asyncio.get_running_loop().run_in_executor(self.pool, function, *args)
 
     def _prepare(self, predictor: Predictor, inputs: Sequence[Any]) -> list[Any]:
-        read = [self._read(value) for value in inputs]
+        read = self.form.read(inputs)
         prepared = predictor.preprocess([value for value in read if not isinstance(value, BadInput)])
         return [value if isinstance(value, BadInput) else next(prepared) for value in read]
-
-    def _read(self, value: Any) -> Any:
-        try:
-            return self.form.read(value)
-        except BadInput as error:
-            return error
 
     @staticmethod
     def _finish(predictor: Predictor, prepared: Sequence[Any], outputs: Any) -> list[Answer | BadInput]:
