@@ -48,6 +48,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "The body is not JSON of the right form"},
     401: {"model": Refusal, "description": "No token"},
     404: {"model": Refusal, "description": "No such model"},
+    408: {"model": Refusal, "description": "The body did not come in time"},
     413: {"model": Refusal, "description": "The body is too large"},
     422: {"model": Refusal, "description": "An input or option cannot be used"},
     429: {"model": Refusal, "description": "Too much is waiting; Retry-After says when to come again"},
@@ -61,7 +62,7 @@ class Limits:
 
     Attributes:
         body: bytes.
-        seconds: until a request is given up.
+        seconds: until a body must be there, and from then until a request is given up.
         requests: that may be under way.
     """
 
@@ -108,7 +109,7 @@ def make_app(
         counters.model.labels(served.name, served.digest).set(1)
     shadow = None if trial is None else open_trial(trial, shelf, opened, counters, limits.seconds)
     app = _routes(shelf, limits, counters, store, Keeper(store if keep else None), shadow)
-    limited = LimitRequests(LimitBody(app, limits.body), limits.requests)
+    limited = LimitRequests(LimitBody(app, limits.body, limits.seconds), limits.requests)
     return Observe(RequireToken(limited, tokens), counters, log)
 
 
@@ -190,8 +191,9 @@ def _model_routes(
                 shadow.ask(asked.inputs, asked.options, found)
             if not asked.skip_broken and (told := _broken(found)):
                 raise BadInput(told)
-            answers = [{"error": str(one)} if isinstance(one, BadInput) else without_nan(one) for one in found]
-            keeper.keep(request.state.id, served, asked.inputs, answers)
+            clean = [without_nan(one) for one in found]
+            keeper.keep(request.state.id, served, asked.inputs, clean)
+            answers = [{"error": str(one)} if isinstance(one, BadInput) else one for one in clean]
             return PredictAnswer(id=request.state.id, model=served.name, digest=served.digest, answers=answers)
 
 

@@ -1,6 +1,6 @@
 """What a model of a service is asked for and with what: the kind of its inputs, their JSON, and its options."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,22 @@ KINDS: tuple[tuple[Any, str], ...] = (
     (FindUsers, "user"),
     (ReadObservations, "observation"),
 )
+BINARY = ("image", "audio")  # kinds whose inputs are the bytes of a file
 NOT_OURS = {"skip_rows"}  # options of a command line, not of a request
+
+
+def read_as(kind: str, value: Any) -> Any:
+    """Return the raw input of its JSON, for a model whose inputs are of that kind, see `Form`.
+
+    Raises:
+        BadInput: bytes where none belong, or the name of a file, which a service never opens.
+    """
+    found = from_wire(value)
+    if kind in BINARY and not isinstance(found, bytes):
+        raise BadInput(f'not {"an" if kind[0] in "ai" else "a"} {kind}: give {{"base64": "..."}}')
+    if isinstance(found, bytes) and kind not in BINARY:
+        raise BadInput(f"base64 is for images and audio, and this model reads a {kind}: give it as JSON")
+    return found
 
 
 @dataclass(frozen=True)
@@ -51,22 +66,14 @@ class Form:
     options: Mapping[str, Any]
     columns: tuple[str, ...] = ()
 
-    @property
-    def binary(self) -> bool:
-        """Return whether an input is the bytes of a file."""
-        return self.kind in ("image", "audio")
-
-    def read(self, value: Any) -> Any:
-        """Return the raw input of its JSON.
-
-        Raises:
-            BadInput: bytes where none belong, or the name of a file, which a service never opens.
-        """
-        found = from_wire(value)
-        if self.binary and not isinstance(found, bytes):
-            raise BadInput(f'not {"an" if self.kind[0] in "ai" else "a"} {self.kind}: give {{"base64": "..."}}')
-        if isinstance(found, bytes) and not self.binary:
-            raise BadInput(f"base64 is for images and audio, and this model reads a {self.kind}: give it as JSON")
+    def read(self, values: Iterable[Any]) -> list[Any]:
+        """Return the raw input of each JSON, or the `BadInput` of `read_as`."""
+        found: list[Any] = []
+        for value in values:
+            try:
+                found.append(read_as(self.kind, value))
+            except BadInput as error:
+                found.append(error)
         return found
 
     def choose(self, predictor: Predictor, options: Mapping[str, Any]) -> Predictor:

@@ -1,4 +1,4 @@
-"""What a service refuses before it looks at a request: without a token, too large, or while it drains.
+"""What a service refuses before it looks at a request: without a token, too large, too slow, or one too many.
 
 These are ASGI applications around another one, so that they hold for every path and method, known or not.
 """
@@ -117,10 +117,18 @@ class LimitBody:
 
     The answer is sent at once, and the connection closed after the rest of the body was read and dropped, up to
     `DRAIN` bytes: a client that sends all of it before it reads would see a reset in the place of the answer.
+
+    A body that is not there in time is answered with 408 and its connection closed, so that clients who send nothing
+    more do not count as requests under way for ever.
+
+    Args:
+        app: the application.
+        most: bytes.
+        seconds: until the whole body must be there.
     """
 
-    def __init__(self, app: App, most: int):
-        self._app, self._most = app, most
+    def __init__(self, app: App, most: int, seconds: float):
+        self._app, self._most, self._seconds = app, most, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, counting the bytes of its body."""
@@ -131,19 +139,19 @@ class LimitBody:
         if told and (not told[0].isdigit() or int(told[0][:20]) > self._most):
             await self._refuse(receive, send, True)
             return
-        size, body = 0, []
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            size += len(message.get("body", b""))
-            if size > self._most:
-                await self._refuse(receive, send, message.get("more_body", False))
-                return
-            body.append(message.get("body", b""))
-            if not message.get("more_body"):
-                break
-        whole: Event | None = {"type": "http.request", "body": b"".join(body), "more_body": False}
+        try:
+            async with asyncio.timeout(self._seconds):
+                body, more = await self._read(receive)
+        except TimeoutError:
+            text = f"the body is not there after {self._seconds:g} seconds: send it faster, or raise --timeout"
+            await refuse(send, 408, text, [(b"connection", b"close")])
+            return
+        if body is None:
+            return
+        if len(body) > self._most:
+            await self._refuse(receive, send, more)
+            return
+        whole: Event | None = {"type": "http.request", "body": body, "more_body": False}
 
         async def again() -> Event:
             nonlocal whole
@@ -153,6 +161,18 @@ class LimitBody:
             return message
 
         await self._app(scope, again, send)
+
+    async def _read(self, receive: Receive) -> tuple[bytes | None, bool]:
+        """Return a body, or what is too large of it, and whether more comes; None where the client is gone."""
+        size, body, more = 0, [], True
+        while more and size <= self._most:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None, False
+            body.append(message.get("body", b""))
+            size += len(body[-1])
+            more = bool(message.get("more_body"))
+        return b"".join(body), more
 
     async def _refuse(self, receive: Receive, send: Send, more: bool) -> None:
         async def held(message: Event) -> None:  # the answer is whole, and the connection stays open

@@ -77,7 +77,7 @@ class FeedbackRequest(BaseModel):
     id: str = Field(min_length=1, max_length=64, description="Of the request that was answered.")
     index: int = Field(0, ge=0, lt=1024, description="Of the input in that request.")
     model: str | None = Field(None, description="By its name; the only one where there is one.")
-    label: str | None = Field(None, max_length=10_000, description="The right class, or the right text.")
+    label: str | None = Field(None, min_length=1, max_length=10_000, description="The right class, or the right text.")
     correction: Any = Field(None, description="The right answer, as JSON.")
     rating: float | None = Field(None, ge=-1e6, le=1e6, description="How good the answer was; larger is better.")
     input: Any = Field(None, description="What was asked, where the service does not keep it (--keep-predictions).")

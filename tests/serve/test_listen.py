@@ -120,6 +120,24 @@ def test_a_service_keeps_what_it_is_told(pictures, tmp_path):
         assert (status, "--feedback" in content["error"]["message"]) == (404, True)
 
 
+def test_only_answered_inputs_are_kept_and_an_input_of_another_form_is_refused(pictures, tmp_path):
+    kept = Store(str(tmp_path / "told.db"))
+    with service([pictures], store=kept, keep=True) as client:
+        asked = ["/etc/passwd", {"base64": "!!"}, {"base64": "AAAA"}, png(images(1)[0])]
+        answer = client.predict(asked, skip_broken=True)
+        assert [next(iter(one)) == "error" for one in answer["answers"]] == [True, True, True, False]
+        client.predict(asked[:3], skip_broken=True)
+        for given, said in (("/etc/passwd", "base64"), ({"base64": "!!"}, "not base64"), ([1], "not an image")):
+            status, _, content = client.ask("POST", "/v1/feedback", {"id": "x", "label": "a", "input": given})
+            assert (status, said in content["error"]["message"]) == (422, True)
+        assert client.ask("POST", "/v1/feedback", {"id": "x", "label": "", "input": asked[3]})[0] == 422
+        assert client.ask("POST", "/v1/feedback", {"id": "x", "label": "a", "input": asked[3]})[0] == 200
+    kept.close()
+    with sqlite3.connect(tmp_path / "told.db") as database:
+        assert database.execute("select place, input from predictions").fetchall() == [(3, json.dumps(asked[3]))]
+        assert database.execute("select input from feedback").fetchall() == [(json.dumps(asked[3]),)]
+
+
 def told(kind, given, label=None, correction=None):
     return Told(kind, given, label, correction, None, "m", "d", None)
 
@@ -153,6 +171,33 @@ def test_questions_and_conversations_become_those_of_training(tmp_path):
     write_dataset(tmp_path, [told("chat", [{"role": "user", "content": "Hi"}], "Hello")])
     messages = json.loads((tmp_path / "train.jsonl").read_text())["messages"]
     assert messages == [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("image", png(images(1)[0]), ["/etc/passwd", {"base64": "!!"}, {"base64": 1}, 7, None]),
+        ("audio", {"base64": "AAAA"}, ["/etc/passwd", [0.5], {}]),
+        ("row", {"a": 1}, [["a"], "a", 7]),
+        ("pair", ["a", "b"], [{"first": "a"}, ["a"], ["a", 1], "ab"]),
+        ("text", "a", [7, {"a": 1}, [], [["a"]], "\ud800"]),
+        ("prompt", "a", [7, ["a"]]),
+        ("question", {"question": "Who?", "context": "It was me."}, [7, "?", {"question": "?"}, [1, 2]]),
+        ("chat", "Hi", [7, "", [], [1], {"messages": 3}, [{"role": "x", "content": "y"}], [{"role": "user"}]]),
+    ],
+)
+def test_inputs_of_another_form_are_left_out_and_counted(tmp_path, kind, good, bad):
+    whole = [told(kind, one, "me") for one in (good, *bad)]
+    assert write_dataset(tmp_path, whole) == {"me": 1, "(of another form)": len(bad)}
+    with pytest.raises(BadInput, match="nothing to write"):
+        write_dataset(tmp_path, whole[1:])
+
+
+@pytest.mark.parametrize("label", ["", ".", "a/b", "x" * 256])
+def test_a_label_that_names_no_folder_is_refused(tmp_path, label):
+    with pytest.raises(BadInput, match="cannot be the name of a folder"):
+        write_dataset(tmp_path, [told("image", png(images(1)[0]), label)])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_inputs_of_several_kinds_and_none_are_refused(tmp_path):

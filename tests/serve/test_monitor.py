@@ -1,11 +1,13 @@
 """A service says whether inputs and answers drift, and `jaxlm monitor` reads it there and from what was kept."""
 
+import asyncio
 import contextlib
 import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxlm.cli import parser
 from jaxlm.data.audio.files import encode_wav
@@ -16,7 +18,7 @@ from jaxlm.export.artefact import open_artefact, to_wire
 from jaxlm.export.card import ModelFacts
 from jaxlm.export.write import write_artefact
 from jaxlm.predict.predictor import Prepared
-from jaxlm.serve.feedback.store import Store
+from jaxlm.serve.feedback.store import PREDICTIONS, Store
 from jaxlm.serve.operate.watch import Watch
 from jaxlm.verbs.deploy.monitor import monitor
 from serve.served import service
@@ -106,6 +108,21 @@ def test_metrics_and_the_verb_tell_of_dark_images_and_of_nothing_before(artefact
     table = jaxlm(db, "--artefact", artefact)
     assert "image mean" in table
     assert "drift: PSI of at least 0.2 and p below 0.01" in table
+
+
+def test_what_a_client_sent_is_never_opened_and_ends_no_report(artefact, tmp_path, capsys, monkeypatch):
+    store, (image,) = Store(str(tmp_path / "kept.db")), pictures(0, 1)
+    Image.fromarray(image[..., 0]).save(path := tmp_path / "private.png")
+    about = {"request": "r", "time": 0.0, "model": "m", "digest": "d", "kind": "image"}
+    answer = json.dumps({"label": "a", "probability": 1.0})
+    given = [str(path), {"base64": "!!"}, {"base64": "AAAA"}, {"text": "a"}, png(image)]
+    rows = [about | {"place": n, "input": json.dumps(one), "answer": answer} for n, one in enumerate(given)]
+    asyncio.run(store.add(PREDICTIONS, rows))
+    store.close()
+    monkeypatch.setattr("jaxlm.predict.images.file_bytes", lambda name: pytest.fail(f"{name} is opened"))
+    found = json.loads(jaxlm(tmp_path / "kept.db", "--artefact", artefact, "--json"))["pictures"]
+    assert {one["values"] for one in found} == {1}
+    assert "left out: 4 kept inputs" in capsys.readouterr().err
 
 
 def test_prompts_of_openais_routes_are_watched_and_recordings_of_a_feedback_database(tmp_path):

@@ -1,6 +1,7 @@
 """A service answers what the model answers, refuses what it must, and says why."""
 
 import base64
+import contextlib
 import io
 import json
 import re
@@ -113,6 +114,18 @@ def test_a_picture_of_too_many_pixels_is_refused(client):
     assert "pixels" in content["error"]["message"]
 
 
+def test_inputs_that_take_too_much_once_read_are_refused(client, monkeypatch):
+    given = [png(one) for one in images(4)]
+    size = images(1)[0].nbytes
+    monkeypatch.setattr("jaxlm.serve.model.MOST", 4 * size)
+    assert len(client.predict(given, model="pictures")["answers"]) == 4
+    monkeypatch.setattr("jaxlm.serve.model.MOST", 3 * size - 1)
+    status, _, content = client.ask("POST", "/v1/predict", {"inputs": given, "model": "pictures"})
+    assert status == 422
+    assert "inputs 0 to 2 take more than" in content["error"]["message"]
+    assert "send fewer" in content["error"]["message"]
+
+
 def test_models_are_listed_with_an_example_that_they_read(client):
     _, _, found = client.ask("GET", "/v1/models")
     assert [one["id"] for one in found["data"]] == ["pictures", "texts"]
@@ -216,6 +229,25 @@ def test_a_body_without_an_end_is_not_read_for_ever(artefacts, monkeypatch):
             while piece := line.recv(1000):  # until the service closes
                 found += piece
         assert found.startswith(b"HTTP/1.1 413")
+
+
+def test_uploads_that_stall_are_given_up_and_shut_nobody_out(artefacts):
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n"
+    lengths = (b"Content-Length: 99\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
+    with (
+        service([artefacts / "texts"], limits=Limits(seconds=1.0, requests=2)) as client,
+        contextlib.ExitStack() as held,
+    ):
+        lines = [held.enter_context(socket.create_connection(("127.0.0.1", client.port), timeout=30)) for _ in lengths]
+        for line, length in zip(lines, lengths, strict=True):
+            line.sendall(head + length)
+        for line in lines:
+            found = b""
+            while piece := line.recv(1000):  # until the service closes
+                found += piece
+            assert found.startswith(b"HTTP/1.1 408")
+            assert b"not there after 1 seconds" in found
+        assert client.ask("GET", "/v1/models")[0] == 200
 
 
 def test_a_reload_serves_the_new_weights_and_a_rollback_the_old_ones(artefacts, tmp_path):

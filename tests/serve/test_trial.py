@@ -1,7 +1,9 @@
 """A shadow is asked the same and changes nothing, a canary answers its share, and labels say which of two is better."""
 
+import asyncio
 import contextlib
 import io
+import json
 import re
 import time
 
@@ -11,7 +13,7 @@ import pytest
 import jaxlm
 from jaxlm.cli import parser
 from jaxlm.errors import BadInput
-from jaxlm.serve.feedback.store import Store
+from jaxlm.serve.feedback.store import FEEDBACK, Store
 from jaxlm.serve.model import Batching
 from jaxlm.serve.operate.trial import Trial, agree, is_chosen
 from jaxlm.verbs.deploy.feedback import feedback, score_answer
@@ -148,6 +150,22 @@ def test_labels_say_which_model_is_better_by_a_paired_test(home, tmp_path):
     assert told.endswith(f"{home / 'new'} is better\n")
     assert "not better" in compared(db, "--compare", home / "new", home / "old")
     assert "on 3 inputs" in compared(db, "--compare", home / "old", home / "new", "--last", 3)
+
+
+def test_a_comparison_opens_no_file_that_a_client_named(home, tmp_path, capsys, monkeypatch):
+    store, image = Store(str(tmp_path / "kept.db")), images(1)[0]
+    about = {"time": 0.0, "model": "m", "digest": "d", "kind": "image", "place": 0, "label": "a"}
+    about |= {"correction": None, "rating": None}
+    given = [png(image), "/etc/passwd", {"base64": "!!"}, {"base64": "AAAA"}]
+    rows = [about | {"request": str(n), "input": json.dumps(one)} for n, one in enumerate(given)]
+    asyncio.run(store.add(FEEDBACK, rows))
+    store.close()
+    monkeypatch.setattr("jaxlm.predict.images.file_bytes", lambda name: pytest.fail(f"{name} is opened"))
+    words = (tmp_path / "kept.db", "--compare", home / "old", home / "new")
+    assert "on 1 inputs" in compared(*words)
+    assert "left out: 3 inputs" in capsys.readouterr().err
+    with pytest.raises(BadInput, match="no labelled input"):
+        compared(*words, "--last", 3)
 
 
 def test_an_answer_is_scored_by_its_label():

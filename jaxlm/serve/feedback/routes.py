@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 
 from jaxlm.errors import BadInput, one_line
+from jaxlm.serve.feedback.inputs import read_input
 from jaxlm.serve.feedback.store import FEEDBACK, PREDICTIONS, Store
 from jaxlm.serve.messages import FeedbackAnswer, FeedbackRequest
 from jaxlm.serve.model import Served
@@ -36,6 +37,8 @@ def feedback_routes(shelf: Shelf, store: Store | None) -> APIRouter:
         if found is None:
             served = shelf.find(told.model)
             found = {"model": served.name, "digest": served.digest, "kind": served.form.kind}
+        if told.input is not None:
+            read_input(found["kind"], told.input)
         texts = {name: _json(value) for name, value in (("input", told.input), ("correction", told.correction))}
         row = {"request": told.id, "place": told.index, "time": time.time(), **found, **texts}
         await kept.add(FEEDBACK, [row | {"label": told.label, "rating": told.rating}])
@@ -62,12 +65,12 @@ class Keeper:
         self._tasks: set[asyncio.Task] = set()
 
     def keep(self, request: str, served: Served, inputs: Sequence[Any], answers: Sequence[Any]) -> None:
-        """Begin to write the answers of a request."""
-        if self._store is None:
+        """Begin to write the inputs of a request that were answered; a `BadInput` among the answers is a refusal."""
+        pairs = [pair for pair in enumerate(zip(inputs, answers, strict=True)) if not isinstance(pair[1][1], BadInput)]
+        if self._store is None or not pairs:
             return
         about = {"request": request, "time": time.time(), "model": served.name}
         about |= {"digest": served.digest, "kind": served.form.kind}
-        pairs = enumerate(zip(inputs, answers, strict=True))
         rows = [about | {"place": n, "input": json.dumps(one), "answer": json.dumps(two)} for n, (one, two) in pairs]
         task = asyncio.create_task(self._write(rows))
         self._tasks.add(task)

@@ -5,16 +5,16 @@ import json
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from jaxlm.drift.distance import Drift, DriftVerdict, report
 from jaxlm.drift.features import features_of
 from jaxlm.errors import BadInput, one_line
-from jaxlm.export.artefact import from_wire, open_artefact
+from jaxlm.export.artefact import open_artefact
 from jaxlm.serve.counters import ALARMS
 from jaxlm.serve.feedback.store import Store
+from jaxlm.serve.form import form_of
 
 SECONDS = 30
 
@@ -55,7 +55,7 @@ def _drift(feature: str, found: Mapping[str, float]) -> Drift:
     return Drift(feature, int(found["values"]), found["psi"], found.get("ks"), found["p"], verdict)
 
 
-def of_predictions(url: str, artefact: Path, model: str | None = None, window: int = 1000) -> list[Drift]:
+def of_predictions(url: str, artefact: Path, model: str | None = None, window: int = 1000) -> tuple[list[Drift], int]:
     """Compare the newest predictions that a service kept with an artefact's inputs and answers.
 
     Args:
@@ -63,6 +63,9 @@ def of_predictions(url: str, artefact: Path, model: str | None = None, window: i
         artefact: its folder; its predictor reads the inputs.
         model: name of the model that answered; None: any.
         window: predictions.
+
+    Returns:
+        How each feature differs, and how many inputs were left out as the predictor cannot read them.
 
     Raises:
         BadInput: the database or the artefact cannot be read, or the latter has no sketches.
@@ -76,17 +79,15 @@ def of_predictions(url: str, artefact: Path, model: str | None = None, window: i
         kept = store.recent(window, model)
     finally:
         store.close()
-    preprocess = opened.load().predictor.preprocess
-    rows = []
-    for prepared, (_, answer) in zip(preprocess([_raw(given) for given, _ in kept]), kept, strict=True):
+    predictor = opened.load().predictor
+    read = form_of(predictor).read(json.loads(given) for given, _ in kept)
+    good = [(given, answer) for given, (_, answer) in zip(read, kept, strict=True) if not isinstance(given, BadInput)]
+    rows, broken = [], len(kept) - len(good)
+    for prepared, (_, answer) in zip(predictor.preprocess([given for given, _ in good]), good, strict=True):
         if isinstance(prepared, BadInput) or not prepared.rows:
+            broken += 1
             continue
         with contextlib.suppress(Exception):  # such as an answer that another version wrote
-            rows.append(features_of(preprocess, prepared.rows, json.loads(answer)))
-    return report(
-        reference, {name: one.of(row[name] for row in rows if name in row) for name, one in reference.items()}
-    )
-
-
-def _raw(text: str) -> Any:
-    return from_wire(json.loads(text))
+            rows.append(features_of(predictor.preprocess, prepared.rows, json.loads(answer)))
+    window_of = {name: one.of(row[name] for row in rows if name in row) for name, one in reference.items()}
+    return report(reference, window_of), broken

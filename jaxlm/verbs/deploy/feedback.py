@@ -1,6 +1,7 @@
 """`jaxlm feedback`: make a training set of what a service stored, or compare two models on it."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,22 +42,37 @@ def feedback(words: argparse.Namespace) -> int:
 def _compare(words: argparse.Namespace, rows: list[Any]) -> int:
     """Print how two models do on the same labelled inputs, and whether the second is better by more than chance."""
     from jaxlm.ablate.report.statistics import LEVEL, sign_flip
-    from jaxlm.export.artefact import from_wire
-    from jaxlm.export.load import load_model
 
     if words.last is not None and words.last < 1:
         raise BadInput(f"--last is {words.last}: it must be at least 1")
     labelled = [one for one in rows if one.label is not None][-(words.last or 0) :]
     if not labelled:
         raise BadInput("no feedback has a label and its input: nothing to compare on")
-    inputs = [from_wire(one.input) for one in labelled]
-    pairs = (zip(load_model(path)(inputs), labelled, strict=True) for path in words.compare)
-    old, new = (np.array([score_answer(answer, one.label) for answer, one in pair]) for pair in pairs)
+    found = [_answers(path, labelled) for path in words.compare]
+    both = [row for row in zip(*found, labelled, strict=True) if not any(isinstance(one, BadInput) for one in row)]
+    if len(both) < len(labelled):
+        print(f"left out: {len(labelled) - len(both)} inputs that not both models read", file=sys.stderr)
+    if not both:
+        raise BadInput("no labelled input is one that both models read: compare models of the kind that was served")
+    old, new = (np.array([score_answer(row[model], row[2].label) for row in both]) for model in (0, 1))
     p = sign_flip(new - old)
-    print(f"old {old.mean():.4f}, new {new.mean():.4f} on {len(labelled)} inputs, p {p:.4f} (paired)")
+    print(f"old {old.mean():.4f}, new {new.mean():.4f} on {len(both)} inputs, p {p:.4f} (paired)")
     better = new.mean() > old.mean() and p < LEVEL
     print(f"{words.compare[1]} is {'better' if better else 'not better by more than chance'}")
     return 0
+
+
+def _answers(path: str, rows: list[Any]) -> list[Any]:
+    """Return a model's answer to the input of each row, or why there is none; an input never names a file."""
+    from jaxlm.export.load import load_model
+    from jaxlm.predict.predictor import answer_all
+    from jaxlm.serve.form import form_of
+
+    model = load_model(path)
+    read = form_of(model.predictor).read(one.input for one in rows)
+    good = [given for given in read if not isinstance(given, BadInput)]
+    answers = answer_all(model.predictor, model.variables, good)
+    return [given if isinstance(given, BadInput) else next(answers) for given in read]
 
 
 def score_answer(answer: dict[str, Any], label: str) -> float:

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,10 @@ def monitor(words: argparse.Namespace) -> int:
         if "://" not in words.source and not Path(words.source).expanduser().is_file():
             raise BadInput(f"there is no {words.source}: give the address of a service, or its --feedback database")
         artefact = Path(words.artefact)
-        found = {words.model or artefact.name: of_predictions(words.source, artefact, words.model, words.window)}
+        findings, broken = of_predictions(words.source, artefact, words.model, words.window)
+        found = {words.model or artefact.name: findings}
+        if broken:
+            print(f"left out: {broken} kept inputs that {artefact} does not read", file=sys.stderr)
     if words.json:
         print(json.dumps({name: [dataclasses.asdict(one) for one in findings] for name, findings in found.items()}))
         return 0
