@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jaxlm.errors import BadInput
 from jaxlm.steps import Model
 
+SLOWEST, FASTEST = 0.25, 4.0  # speeds: the room for frames, and so the memory, grows with 1 / speed
+
 
 class Utterances(NamedTuple):
     """Spoken texts.
@@ -35,7 +37,7 @@ class Speak:
     Attributes:
         steps: of Euler's method along the path.
         temperature: what the noise at its beginning is multiplied by; 0 speaks a text in one way only.
-        speed: what the predicted durations are divided by.
+        speed: what the predicted durations are divided by, 0.25 to 4.
         frames: of a token, on average, that there is room for.
         pause: seconds between the words of a text whose tokenizer has no space.
         iterations: of the Griffin-Lim algorithm, where there is no vocoder.
@@ -55,8 +57,8 @@ class Speak:
         numbers = self.temperature, self.speed, self.pause
         if self.steps < 1 or self.frames < 1 or self.iterations < 0 or not all(map(math.isfinite, numbers)):
             raise BadInput(f"decode is {self}: steps and frames are at least 1, iterations at least 0, all finite")
-        if self.temperature < 0 or self.speed <= 0 or self.pause < 0:
-            raise BadInput(f"decode is {self}: speed is above 0, temperature and pause at least 0")
+        if self.temperature < 0 or not SLOWEST <= self.speed <= FASTEST or self.pause < 0:
+            raise BadInput(f"decode is {self}: speed is {SLOWEST} to {FASTEST}, temperature and pause at least 0")
 
     def __call__(
         self,

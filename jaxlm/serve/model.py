@@ -26,6 +26,7 @@ from jaxlm.serve.engine import Engine
 from jaxlm.serve.form import Form, form_of
 from jaxlm.serve.operate.watch import Watch
 
+MOST = 1 << 31  # bytes of the rows of a request: a body may hold many recordings that pack well
 QUICK = 5e-4  # seconds; about what it costs to have another thread do it
 
 
@@ -110,7 +111,14 @@ class Served:
     def _prepare(self, predictor: Predictor, inputs: Sequence[Any]) -> list[Any]:
         read = self.form.read(inputs)
         prepared = predictor.preprocess([value for value in read if not isinstance(value, BadInput)])
-        return [value if isinstance(value, BadInput) else next(prepared) for value in read]
+        found, size = [], 0
+        for number, value in enumerate(read):
+            found.append(value if isinstance(value, BadInput) else next(prepared))
+            if not isinstance(found[-1], BadInput):
+                size += sum(np.asarray(x).nbytes for row in found[-1].rows for x in row.values())
+            if size > MOST:
+                raise BadInput(f"inputs 0 to {number} take more than {MOST:,} bytes once read: send fewer at a time")
+        return found
 
     @staticmethod
     def _finish(predictor: Predictor, prepared: Sequence[Any], outputs: Any) -> list[Answer | BadInput]:

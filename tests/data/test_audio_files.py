@@ -2,12 +2,14 @@
 
 import io
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 import soundfile
 from refusals import refused
 
+from jaxlm.data.audio import files
 from jaxlm.data.audio.files import read_audio, read_sound, resample, write_wav
 
 
@@ -96,6 +98,25 @@ def test_what_cannot_be_read_is_one_line_with_its_name(tmp_path):
     refused(lambda: read_audio(b"", 8000), "the sound is not a readable")
     refused(lambda: read_audio(tmp_path / "none.wav", 8000), "no file .*none.wav")
     refused(lambda: read_audio(tmp_path, 8000), "cannot be read")
+
+
+def test_decoding_ends_at_a_limit_of_samples_whatever_the_header_says(monkeypatch):
+    monkeypatch.setattr(files, "MAX_SAMPLES", 10_000)
+    monkeypatch.setattr(files, "BLOCK", 1000)
+    assert len(read_audio(encoded(np.zeros(10_000, np.float32)), 8000)) == 10_000
+    for shape in ((10_001,), (5001, 2), (1251, 8)):
+        refused(lambda shape=shape: read_sound(encoded(np.zeros(shape), format="FLAC")), "more than 10,000 samples")
+    refused(lambda: read_audio(encoded(np.zeros(100, np.float32), 1), 8000), "100 samples at 1 Hz are 800,000 at 8000")
+
+
+def test_silence_that_packs_well_is_not_decoded_whole(monkeypatch):
+    monkeypatch.setattr(files, "MAX_SAMPLES", 1_000_000)
+    content = encoded(np.zeros(20_000_000, np.int16), 48_000, "FLAC")
+    assert len(content) < 100_000
+    tracemalloc.start()
+    refused(lambda: read_audio(content, 16_000), "the sound holds more than 1,000,000 samples", "shorter parts")
+    assert tracemalloc.get_traced_memory()[1] < 12_000_000
+    tracemalloc.stop()
 
 
 def test_what_cannot_be_written_is_one_line(tmp_path):

@@ -143,7 +143,10 @@ def test_a_vocoder_that_cannot_be_is_refused(field, value):
         VOCODER.clone(**{field: value}).validate()
 
 
-@pytest.mark.parametrize("fields", [{"steps": 0}, {"speed": 0.0}, {"temperature": -1.0}, {"pause": float("nan")}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"steps": 0}, {"speed": 0.0}, {"speed": 0.2}, {"speed": 4.5}, {"temperature": -1.0}, {"pause": float("nan")}],
+)
 def test_a_way_of_speaking_that_cannot_be_is_refused_in_one_line(fields):
     with pytest.raises(BadInput, match=r"^decode is [^\n]+$"):
         Speak(**fields)

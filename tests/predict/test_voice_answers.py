@@ -75,6 +75,10 @@ def test_what_cannot_be_spoken_is_an_answer_of_one_line(given, message):
     [
         ({"speaker": "eve"}, "there is no speaker 'eve': the voices are ann, bob"),
         ({"speed": 0.0}, "speed 0.0"),
+        ({"speed": 1e-7}, r"speed 1e-07 .* 0.25 to 4.0"),
+        ({"speed": 0.249}, "speed 0.249"),
+        ({"speed": 4.1}, "speed 4.1"),
+        ({"speed": float("nan")}, "speed nan"),
         ({"temperature": -1.0}, "temperature is -1.0"),
         ({"seed": -1}, "seed -1"),
     ],
@@ -82,6 +86,14 @@ def test_what_cannot_be_spoken_is_an_answer_of_one_line(given, message):
 def test_an_option_that_cannot_be_is_refused_in_one_line(option, message):
     with pytest.raises(BadInput, match=message):
         dataclasses.replace(READ, **option)
+
+
+@pytest.mark.parametrize("text", ["seven " * 4000, "seven" * 8000])
+def test_a_text_that_needs_too_much_room_is_refused_before_it_has_any(monkeypatch, text):
+    monkeypatch.setattr("jaxlm.predict.sound.voices.normal_noise", lambda *_: pytest.fail("noise is drawn"))
+    (found,) = READ([text])
+    assert isinstance(found, BadInput)
+    assert "frames, of at most 131,072: give it in parts" in str(found)
 
 
 def test_noise_is_normal_and_longer_noise_begins_with_the_same():

@@ -114,6 +114,18 @@ def test_a_picture_of_too_many_pixels_is_refused(client):
     assert "pixels" in content["error"]["message"]
 
 
+def test_inputs_that_take_too_much_once_read_are_refused(client, monkeypatch):
+    given = [png(one) for one in images(4)]
+    size = images(1)[0].nbytes
+    monkeypatch.setattr("jaxlm.serve.model.MOST", 4 * size)
+    assert len(client.predict(given, model="pictures")["answers"]) == 4
+    monkeypatch.setattr("jaxlm.serve.model.MOST", 3 * size - 1)
+    status, _, content = client.ask("POST", "/v1/predict", {"inputs": given, "model": "pictures"})
+    assert status == 422
+    assert "inputs 0 to 2 take more than" in content["error"]["message"]
+    assert "send fewer" in content["error"]["message"]
+
+
 def test_models_are_listed_with_an_example_that_they_read(client):
     _, _, found = client.ask("GET", "/v1/models")
     assert [one["id"] for one in found["data"]] == ["pictures", "texts"]

@@ -11,7 +11,8 @@ import numpy as np
 from jaxlm.data.readers.text import read_bytes
 from jaxlm.errors import BadInput
 
-BLOCK = 1 << 18  # samples that are decoded at a time: what a header promises is not trusted
+BLOCK = 1 << 18  # samples that are decoded at a time, of all channels: what a header promises is not trusted
+MAX_SAMPLES = 3600 * 48_000 * 2  # of all channels: an hour at 48 kHz in stereo, 1.4 GB; silence packs into a few kB
 
 
 class Sound(NamedTuple):
@@ -40,7 +41,8 @@ def read_audio(source: str | Path | bytes, rate: int) -> np.ndarray:
         float32 [S].
 
     Raises:
-        BadInput: it cannot be read, holds no sample, or a value that is not a number.
+        BadInput: it cannot be read, holds no sample, more than `MAX_SAMPLES`, also at the new rate, or a value that
+            is not a number.
     """
     return to_mono(read_sound(source), rate)
 
@@ -59,7 +61,9 @@ def read_sound(source: str | Path | bytes) -> Sound:
     soundfile = _library("soundfile")
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
-            samples, rate, promised = _decode(file), file.samplerate, file.frames
+            samples, rate, promised = _decode(file, name), file.samplerate, file.frames
+    except BadInput:  # a ValueError, too
+        raise
     except (soundfile.SoundFileError, TypeError, ValueError) as error:  # a TypeError for headerless formats
         reason = str(error).rpartition(": ")[2].strip(". ")
         raise BadInput(f"{name} is not a readable sound file ({reason}): repair it or leave it out") from None
@@ -75,11 +79,15 @@ def read_sound(source: str | Path | bytes) -> Sound:
     return Sound(samples, rate)
 
 
-def _decode(file: Any) -> np.ndarray:
-    """Return all samples of an open file, float32 [S, C]."""
-    blocks = [file.read(BLOCK, dtype="float32", always_2d=True)]
-    while len(blocks[-1]):
-        blocks.append(file.read(BLOCK, dtype="float32", always_2d=True))
+def _decode(file: Any, name: str) -> np.ndarray:
+    """Return all samples of an open file, float32 [S, C]; raises BadInput past `MAX_SAMPLES` of them."""
+    size, found = max(1, BLOCK // file.channels), 0
+    blocks: list[np.ndarray] = []
+    while not blocks or len(blocks[-1]):
+        blocks.append(file.read(size, dtype="float32", always_2d=True))
+        found += blocks[-1].size
+        if found > MAX_SAMPLES:
+            raise BadInput(f"{name} holds more than {MAX_SAMPLES:,} samples of all channels: cut it into shorter parts")
     return np.concatenate(blocks)
 
 
@@ -90,11 +98,20 @@ def to_mono(sound: Sound, rate: int) -> np.ndarray:
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """Return samples [S] of one rate at another one, float32 [S * new_rate / rate, rounded, at least 1]."""
+    """Return samples [S] of one rate at another one, float32 [S * new_rate / rate, rounded, at least 1].
+
+    Raises:
+        BadInput: these would be more than `MAX_SAMPLES`.
+    """
     if rate == new_rate:
         return np.ascontiguousarray(samples, np.float32)
-    changed = _library("soxr").resample(samples, rate, new_rate, quality="VHQ")
     size = max(1, round(len(samples) * new_rate / rate))  # soxr gives a sample more or less, and of one sample none
+    if size > MAX_SAMPLES:
+        raise BadInput(
+            f"{len(samples):,} samples at {rate} Hz are {size:,} at {new_rate} Hz, and at most {MAX_SAMPLES:,} can be: "
+            "cut it into shorter parts, or correct the rate in its header"
+        )
+    changed = _library("soxr").resample(samples, rate, new_rate, quality="VHQ")
     return np.pad(changed[:size], (0, size - len(changed[:size]))).astype(np.float32)
 
 

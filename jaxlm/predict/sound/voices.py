@@ -18,12 +18,13 @@ from jaxlm.data.audio.recordings import target_room
 from jaxlm.data.audio.spectrogram import LogMel
 from jaxlm.data.text.clean import Clean
 from jaxlm.data.tokenizers.specs import AnyTokenizer
-from jaxlm.decode.flow import Speak
+from jaxlm.decode.flow import FASTEST, SLOWEST, Speak
 from jaxlm.errors import BadInput
 from jaxlm.predict.predictor import Answer, Example, Predictor, Prepared, answer_all, in_evaluation, zeros
 from jaxlm.predict.sound.vocoders import by_griffin_lim, load_vocoder
 from jaxlm.steps import LossFn, Model
 
+MAX_FRAMES = 1 << 17  # of a text that there is room for: 25 minutes at 22 kHz with a hop of 256, and 84 MB of noise
 PURPOSE = 9  # separates these draws from others of a seed
 
 
@@ -57,7 +58,7 @@ class ReadTexts:
         lower: whether texts are lower-cased.
         frames: of a token, on average, that there is room for.
         temperature: of the noise.
-        speed: of the speech.
+        speed: of the speech, 0.25 to 4.
         seed: of the noise, which is a function of (seed, number of the input, frame, band).
         speaker: the voice of texts that name none; None: the first one.
     """
@@ -77,10 +78,10 @@ class ReadTexts:
 
     def __post_init__(self) -> None:
         """Check the options; raises BadInput."""
-        if not 0 <= self.temperature < math.inf or not 0 < self.speed < math.inf or self.seed < 0:
+        if not 0 <= self.temperature < math.inf or not SLOWEST <= self.speed <= FASTEST or self.seed < 0:
             raise BadInput(
-                f"temperature is {self.temperature}, speed {self.speed} and seed {self.seed}: give at least 0, above 0 "
-                "and at least 0"
+                f"temperature is {self.temperature}, speed {self.speed} and seed {self.seed}: give at least 0, "
+                f"{SLOWEST} to {FASTEST} and at least 0"
             )
         self.voice(self.speaker)
 
@@ -91,6 +92,10 @@ class ReadTexts:
                 text, name = _text_and_speaker(given)
                 voice = self.voice(self.speaker if name is None else name)
                 pieces = self.pieces(text)
+                if (frames := sum(self.room(piece) for piece in pieces)) > MAX_FRAMES:
+                    raise BadInput(
+                        f"a text with room for {frames:,} frames, of at most {MAX_FRAMES:,}: give it in parts"
+                    )
                 yield Prepared([self.row(piece, voice, (number, k)) for k, piece in enumerate(pieces)], voice)
             except BadInput as error:
                 yield error
@@ -123,18 +128,21 @@ class ReadTexts:
             return [self.tokenizer.encode(word) for word in cleaned.split()]
         return [self.tokenizer.encode(cleaned)]
 
+    def room(self, tokens: np.ndarray) -> int:
+        """Return the frames that there is room for in the row of a piece."""
+        return math.ceil(target_room(len(tokens) + 2) * self.frames / self.speed)
+
     def row(self, tokens: np.ndarray, voice: int, place: tuple[int, int]) -> Example:
         """Return the row of a piece; `place` is the number of the input and that of the piece."""
         length = len(tokens) + 2
         width = target_room(length)
         padded = np.full(width, self.tokenizer.vocab, np.int32)
         padded[1 : 1 + len(tokens)] = tokens
-        room = math.ceil(width * self.frames / self.speed)
         return {
             "tokens": padded,
             "token_lengths": np.asarray(length, np.int32),
             "speaker": np.asarray(voice, np.int32),
-            "noise": np.float32(self.temperature) * normal_noise((self.seed, *place), room, self.bands),
+            "noise": np.float32(self.temperature) * normal_noise((self.seed, *place), self.room(tokens), self.bands),
             "speed": np.asarray(self.speed, np.float32),
         }
 
