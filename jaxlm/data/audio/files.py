@@ -81,7 +81,8 @@ def read_sound(source: str | Path | bytes) -> Sound:
 
 def _decode(file: Any, name: str) -> np.ndarray:
     """Return all samples of an open file, float32 [S, C]; raises BadInput past `MAX_SAMPLES` of them."""
-    size, blocks, found = max(1, BLOCK // file.channels), [], 0
+    size, found = max(1, BLOCK // file.channels), 0
+    blocks: list[np.ndarray] = []
     while not blocks or len(blocks[-1]):
         blocks.append(file.read(size, dtype="float32", always_2d=True))
         found += blocks[-1].size
