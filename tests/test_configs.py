@@ -234,6 +234,7 @@ def check_golden(name, found, fingerprint):
     else:
         bounds = dict.fromkeys((*IMAGES, *DETECTORS, "dp_minilm_sst2"), 1e-3)
         bounds |= dict.fromkeys(("conformer_librispeech", "ctc_new_speaker"), 1e-4)  # logarithms of small spectra
+        bounds |= dict.fromkeys(("dalle_digits", "dalle_attributes"), 1e-3)  # rounding chooses of two codes as near
         np.testing.assert_allclose(found, stored["losses"], rtol=bounds.get(name, 1e-5))
 
 
