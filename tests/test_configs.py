@@ -11,6 +11,7 @@ import os
 import shutil
 from functools import partial
 
+import jax
 import numpy as np
 import pytest
 
@@ -308,12 +309,15 @@ def check_predicted(name, run):
 def check_exported(name, folder, inputs, answers):
     """An artefact of the run gives the same answers, on its probes, which are compared in writing, and on inputs.
 
-    Its programs take any number of rows, on every platform, but those of `ONE_BATCH`.
+    Its programs take any number of rows, on every platform, but those of `ONE_BATCH`; and it has a batch of each shape
+    that the run has, which is what a service compiles before it answers.
     """
     (folder / "artefact").mkdir()
-    said = []
-    write_artefact(folder / "artefact", jaxlm.load(folder / "run"), ModelFacts("run", 20), say=said.append)
+    run, said = jaxlm.load(folder / "run"), []
+    write_artefact(folder / "artefact", run, ModelFacts("run", 20), say=said.append)
     assert bool(said) == (name in ONE_BATCH), said
+    shapes = [jax.tree.map(np.shape, one.predictor.examples) for one in (run, jaxlm.load(folder / "artefact"))]
+    assert run.predictor.shapes or shapes[0] == shapes[1]
     assert json.loads(json.dumps(jaxlm.load(folder / "artefact")(inputs))) == answers
 
 

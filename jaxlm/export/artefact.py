@@ -76,7 +76,9 @@ class Artefact:
             programs = [(one, self._deserialise(one.file)) for one in map(to_program, manifest["programs"])]
             decoder = self._decoder(manifest.get("decoder"))
             shapes = {name: ((manifest["batch"], *x["shape"]), x["dtype"]) for name, x in manifest["example"].items()}
-            batch = {name: np.zeros(*one) for name, one in shapes.items()}
+            largest = {name: np.zeros(*one) for name, one in shapes.items()}
+            found = [program.example(manifest["batch"]) for program, _ in programs]
+            examples = tuple(one for one in found if one is not None) or (largest,)
             halves = [read_half(manifest[half], self.path) for half in ("preprocess", "postprocess")]
             variables = self.variables()
         except BadInput:
@@ -89,7 +91,7 @@ class Artefact:
         if not any(here in program.platforms for program, _ in programs):
             known = ", ".join(sorted({str(name) for program, _ in programs for name in program.platforms})) or "none"
             raise BadInput(f"{self.path} has programs for {known}, and this machine is {here}: export it there")
-        return LoadedModel(Predictor(halves[0], apply_of(programs), halves[1], (batch,), decoder=decoder), variables)
+        return LoadedModel(Predictor(halves[0], apply_of(programs), halves[1], examples, decoder=decoder), variables)
 
     def _decoder(self, found: Mapping[str, Any] | None) -> ExportedSlots | None:
         if found is None:

@@ -44,6 +44,13 @@ class Program:
             _fits(self.shapes[name], x.shape[1:]) and str(x.dtype) == self.dtypes[name] for name, x in batch.items()
         )
 
+    def example(self, rows: int) -> dict[str, np.ndarray] | None:
+        """Return a batch of zeros that the program takes, or None where it takes rows of several shapes."""
+        if not all(re.fullmatch(r"[\d, ]*", shape) for shape in self.shapes.values()):
+            return None
+        sizes = {name: [int(size) for size in re.findall(r"\d+", shape)] for name, shape in self.shapes.items()}
+        return {name: np.zeros((rows, *dims), self.dtypes[name]) for name, dims in sizes.items()}
+
 
 def _fits(shape: str, sizes: Sequence[int]) -> bool:
     dims = [dim.strip() for dim in shape.split(",") if dim.strip()]

@@ -155,6 +155,12 @@ def test_a_program_fits_shapes_with_free_lengths_and_multiples():
     assert not program.fits(batch((9, 4), (81,)))
     assert not program.fits(batch((9, 4), (80,), np.int64))
     assert not program.fits({"x": np.zeros((2, 9, 4), np.int32)})
+    assert program.example(3) is None
+    found = Program("f", ("cpu",), {"x": "int32", "n": "float32"}, {"x": "12, 4", "n": ""}, None).example(3)
+    assert {name: (x.shape, str(x.dtype)) for name, x in found.items()} == {
+        "x": ((3, 12, 4), "int32"),
+        "n": ((3,), "float32"),
+    }
 
 
 def test_differences_name_the_place():
