@@ -94,12 +94,13 @@ class Engine:
     def start(self) -> None:
         """Make the caches, compile both programs, and begin to work."""
         self._caches = jax.jit(self.decoder.init, static_argnums=1)(self._variables, self.slots)
-        for piece in self.decoder.pieces:
-            self._read(0, np.zeros(1, np.int32), piece, True, TextRequest([0], 1))
         nobody = _Request(TextRequest([0], 1), None, None, 0.0)  # type: ignore[arg-type]
-        for places in self._sizes:
-            for count in self._counts:
-                self._advance([nobody], places, count)
+        for _ in range(2):  # JAX compiles once more for caches that are the result of one of these programs
+            for piece in self.decoder.pieces:
+                self._read(0, np.zeros(1, np.int32), piece, True, TextRequest([0], 1))
+            for places in self._sizes:
+                for count in self._counts:
+                    self._advance([nobody], places, count)
         self._steps.clear()  # of compiling
         self._thread.start()
 

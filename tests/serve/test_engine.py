@@ -7,12 +7,14 @@ import jax
 import numpy as np
 import pytest
 
+import jaxlm
 from jaxlm.decode.generate import generate
 from jaxlm.decode.slots import ModelSlots
 from jaxlm.errors import BadInput
 from jaxlm.models.gpt import GPT
 from jaxlm.serve.batching import Busy
 from jaxlm.serve.engine import Engine, TextRequest
+from small_models import text_model, write_models
 
 MODEL = GPT(vocab=50, depth=2, width=16, heads=2, context=48, norm="rms", positions="rotary", activation="swiglu")
 
@@ -83,6 +85,28 @@ def test_greedy_tokens_are_those_of_generate(engine, variables):
             MODEL, variables, [asked.tokens], jax.random.key(0), length=asked.length, temperature=0.0
         )
         assert found == expected
+
+
+def test_everything_is_compiled_at_the_start(tmp_path, caplog):
+    write_models(tmp_path, texts=text_model())
+    model = jaxlm.load(tmp_path / "texts")
+    engine = Engine(model.predictor.decoder, model.variables, slots=3)
+    jax.config.update("jax_log_compiles", True)  # of all threads
+    try:
+        with caplog.at_level("WARNING", logger="jax"):
+            engine.start()
+            before = len(compiled(caplog))
+            for asked in (TextRequest([1, 2], 5), TextRequest([1] * 20, 12)):
+                asyncio.run(written(engine, asked))
+    finally:
+        jax.config.update("jax_log_compiles", False)
+        engine.close()
+    assert before > 0
+    assert compiled(caplog)[before:] == []
+
+
+def compiled(caplog):
+    return [one for one in caplog.messages if one.startswith("Compiling")]
 
 
 def test_a_text_ends_at_its_stop(engine):
