@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 STAMP = ENVIRONMENT / "jaxlm.json"
 # Huge pages, and memory that is kept instead of given back: fresh pages are what memory-bound operations on a CPU wait
-# for. One arena, as any other one asks the system for each block of more than 64 MiB, and gives it back, in every step.
-# scripts/bench_train.py measures it. glibc reads this before a process starts.
+# for (scripts/bench_train.py measures it). One arena, because those of other threads ask the system for each block of
+# more than 64 MiB and give it back, in every step. glibc reads this before a process starts.
 KEPT = 2**36  # bytes
 ALLOCATOR = ":".join(
     f"glibc.malloc.{setting}"

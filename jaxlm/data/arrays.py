@@ -15,7 +15,7 @@ from jaxlm.data.order import InOrder, Shuffled
 from jaxlm.data.protocol import Batch, json_sha256
 from jaxlm.errors import BadInput
 
-NOT_NPZ = (  # what numpy raises of a file that is no whole .npz file
+NOT_NPZ = (  # what NumPy raises for a damaged .npz file, or another kind of file
     *(OSError, EOFError, KeyError, MemoryError, NotImplementedError, OverflowError, RecursionError, RuntimeError),
     *(SyntaxError, TypeError, ValueError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )

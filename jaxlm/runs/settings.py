@@ -8,7 +8,7 @@ from jaxlm.errors import BadInput
 
 LARGER_IS_BETTER = re.compile(
     r"(^|[/_])(accuracy|acc|f1|precision|recall|specificity|mcc|kappa|auc|auroc|ap|map|hr|ndcg|mrr|exact_match|iou|dice|"
-    r"(sacre)?bleu|chrf|rouge|meteor|psnr|ssim|return|reward|r2)(?=$|[_@\dlL+])"
+    r"(sacre)?bleu|chrf|rouge|meteor|psnr|ssim|return|reward|r2|at)(?=$|[_@\dlL+])"
 )  # names of metrics, after "eval/"
 
 

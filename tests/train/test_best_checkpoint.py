@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tiny_run import builder, config, records
 
+from jaxlm.ablate.run import is_better_larger
 from jaxlm.errors import BadInput
 from jaxlm.runs.checkpoint import Checkpoints
 from jaxlm.runs.directory import RunDirectory
@@ -51,6 +52,7 @@ def kept(directory):
         ("dev/rougeL", True),
         ("dev/recall@5", True),
         ("dev/map", True),
+        ("eval/caption_at_5", True),
         ("eval/loss", False),
         ("eval/perplexity", False),
         ("eval/calibration_error", False),
@@ -62,6 +64,8 @@ def kept(directory):
 def test_the_name_of_a_metric_says_whether_more_of_it_is_better(metric, larger):
     assert Run(metric=metric).higher_is_better == larger
     assert Run(metric=metric, maximize=True).higher_is_better
+    assert is_better_larger(metric, Run(metric="eval/other", maximize=True)) == larger
+    assert is_better_larger(metric, Run(metric=metric, maximize=True))
 
 
 @pytest.mark.parametrize(

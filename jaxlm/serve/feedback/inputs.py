@@ -28,6 +28,7 @@ def read_input(kind: str, value: Any) -> Any:
 
 
 def _text(given: Any) -> Any:
+    """Return a text, a list of words, or an object with one of them as "text"."""
     whole = given.get("text") if isinstance(given, dict) else given
     words = isinstance(whole, list) and bool(whole) and all(isinstance(word, str) for word in whole)
     if not isinstance(whole, str) and not words:

@@ -8,7 +8,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -98,8 +98,6 @@ def _message(text: str, streamed: bool, first: bool) -> dict[str, Any]:
     return {"delta" if streamed else "message": message}
 
 
-_T = TypeVar("_T")
-
 COMPLETION = AnswerShape("cmpl", "text_completion", _completion)
 CHAT = AnswerShape("chatcmpl", "chat.completion", _message)
 
@@ -145,7 +143,7 @@ async def _answer(
         stack.close()
 
 
-async def _all(parts: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
+async def _all(parts: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
     """Return the results of coroutines; the error of one cancels the others, which have ended when it is raised."""
     tasks = [asyncio.create_task(one) for one in parts]
     try:
