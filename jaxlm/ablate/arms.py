@@ -15,7 +15,7 @@ from typing import Any, Literal, get_type_hints
 from jaxlm.ablate.cell import settings, with_seed
 from jaxlm.errors import BadInput, one_line
 from jaxlm.runs.serialise import to_json
-from jaxlm.train.config import fields, override, unknown_field
+from jaxlm.train.config import fields, names_warmup, override, unknown_field
 from jaxlm.train.hyperparameters import with_hyperparameters
 
 BASE = "base"
@@ -216,6 +216,19 @@ def resolve(base: Any, arms: Sequence[Arm]) -> list[tuple[Arm, Any]]:
 def _meaning(config: Any, base: Any) -> Hashable:
     """Return what makes two arms different: the settings that a result depends on, at one seed."""
     return _frozen(settings(with_seed(config, base.run.seed)))
+
+
+def typed(words: Sequence[str], warmup: int | None) -> list[str]:
+    """Return override words as one types them to run a cell by hand.
+
+    `jaxlm train` may shorten the warm-up where `--run.steps` is given without it, so it is given, too.
+
+    Args:
+        words: of the base and of an arm.
+        warmup: of the cell's optimizer; None: it has none.
+    """
+    changed = any(word.partition("=")[0] == "--run.steps" for word in words)
+    return [*words, *(("--optim.warmup", str(warmup)) if changed and warmup and not names_warmup(words) else ())]
 
 
 def _frozen(value: Any) -> Hashable:

@@ -129,8 +129,9 @@ def detection(model: Any, spec: Detection) -> LossFn:
 
     The batch has "image" float32 (B, H, W, C); "boxes" float32 (B, N, 4); "classes" int32 (B, N), -1 where there is no
     box; and optional "crowd" bool (B, N), boxes that are not trained on, and "mask" float32 (B,). The sums of all
-    three have one denominator, so gradients do not depend on micro-batches or devices. Metrics are "loss" and its
-    parts, "class_loss", "box_loss" and "centre_loss".
+    three have one denominator, in which an image without such a place counts as one, so that background is learnt from
+    and gradients do not depend on micro-batches or devices. Metrics are "loss" and its parts, "class_loss", "box_loss"
+    and "centre_loss".
 
     Args:
         model: called with images; gives `jaxlm.models.fcos.Places`.
@@ -145,7 +146,8 @@ def detection(model: Any, spec: Detection) -> LossFn:
         classes_BN = jnp.where(batch["crowd"], -1, batch["classes"]) if "crowd" in batch else batch["classes"]
         targets = assign(places.at_P2, places.strides_P, batch["boxes"], classes_BN, spec)
         mask_B = batch.get("mask", jnp.ones(len(classes_BN)))
-        positive_BP = (targets.classes_BP >= 0) * mask_B[:, None]
+        there_BP = targets.classes_BP >= 0
+        positive_BP = there_BP * mask_B[:, None]
         hot_BPK = jax.nn.one_hot(targets.classes_BP, places.logits_BPK.shape[-1])
         of_classes_BPK = optax.sigmoid_focal_loss(places.logits_BPK, hot_BPK, alpha=spec.alpha, gamma=spec.gamma)
         of_boxes_BP = 1 - generalised_iou(places.distances_BP4, targets.distances_BP4)
@@ -155,7 +157,7 @@ def detection(model: Any, spec: Detection) -> LossFn:
             "box_loss": spec.boxes * (of_boxes_BP * positive_BP).sum(),
             "centre_loss": (of_centre_BP * positive_BP).sum(),
         }
-        count = positive_BP.sum()
+        count = (jnp.maximum(there_BP.sum(1), 1) * mask_B).sum()
         return {name: Mean(x, count) for name, x in {"loss": sum(sums.values()), **sums}.items()}, variables
 
     return loss

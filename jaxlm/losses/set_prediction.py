@@ -47,8 +47,9 @@ def set_prediction(model: Any, spec: SetPrediction) -> LossFn:
     The batch has "image" float32 (B, H, W, C); "boxes" float32 (B, N, 4), left, top, right and bottom in pixels;
     "classes" int32 (B, N), -1 where there is no box; and optional "crowd" bool (B, N), boxes that are not trained on,
     and "mask" float32 (B,). Every layer of the decoder is matched and trained by itself (the paper's auxiliary losses),
-    and the mean over layers is taken. All sums have one denominator, so gradients do not depend on micro-batches or
-    devices. Metrics are "loss" and its parts, "class_loss", "distance_loss" and "overlap_loss".
+    and the mean over layers is taken. All sums have one denominator, in which an image without a box counts as one, so
+    gradients do not depend on micro-batches or devices. Metrics are "loss" and its parts, "class_loss", "distance_loss"
+    and "overlap_loss".
 
     Laws: the order of boxes in a row, and how far it is filled up, do not matter.
 
@@ -85,7 +86,7 @@ def set_prediction(model: Any, spec: SetPrediction) -> LossFn:
             "distance_loss": spec.distance * (away_LBN * weight_1BN).sum() / layers,
             "overlap_loss": spec.overlap * ((1 - box_giou(matched_LBN4, boxes_BN4[None])) * weight_1BN).sum() / layers,
         }
-        count = weight_1BN.sum()
+        count = (jnp.maximum(there_BN.sum(1), 1) * mask_1B1[0, :, 0]).sum()
         return {name: Mean(x, count) for name, x in {"loss": sum(sums.values()), **sums}.items()}, variables
 
     return loss

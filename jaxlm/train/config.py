@@ -147,22 +147,26 @@ def parse_command(argv: list[str], program: str, experiment: Path) -> tuple[Path
     file = find_file("config", argv[0])
     check_fits(experiment, file)
     before = load_config(file)
-    config = override(before, argv[1:], f"{program} {argv[0]}")
-    given = any(word.partition("=")[0] == "--optim.warmup" for word in argv[1:])
-    return file, config if given else shorten_warmup(config, before.run.steps)
+    return file, shorten_warmup(override(before, argv[1:], f"{program} {argv[0]}"), before, argv[1:])
 
 
-def shorten_warmup(config: Any, steps: int) -> Any:
+def names_warmup(words: Sequence[str]) -> bool:
+    """Return whether override words set the warm-up."""
+    return any(word.partition("=")[0] == "--optim.warmup" for word in words)
+
+
+def shorten_warmup(config: Any, before: Any, words: Sequence[str]) -> Any:
     """Shorten the warm-up in proportion where a shorter run would spend more than half of its updates on it.
 
     A run that is shortened by less keeps its warm-up, so that a longer one can go on in the same directory.
 
     Args:
         config: after the overrides.
-        steps: `run.steps` before them.
+        before: the config before them.
+        words: the overrides; a warm-up among them is kept.
     """
-    warmup = getattr(config.optim, "warmup", 0)
-    if config.run.steps >= steps or 2 * warmup <= config.run.steps:
+    warmup, steps = getattr(config.optim, "warmup", 0), before.run.steps
+    if names_warmup(words) or config.run.steps >= steps or 2 * warmup <= config.run.steps:
         return config
     shorter = max(warmup * config.run.steps // steps, 1)
     print(f"run.steps {steps} is now {config.run.steps}: optim.warmup {warmup} becomes {shorter}, in proportion")

@@ -55,9 +55,10 @@ def read_arms(args: argparse.Namespace, overrides: list[str]) -> tuple[Any, list
     from jaxlm.ablate.arms import choose_arms, combine, declared_arms, parse, varied
     from jaxlm.ablate.run import ablation_directory
     from jaxlm.runs.load import load_module
-    from jaxlm.train.config import load_config
+    from jaxlm.train.config import load_config, shorten_warmup
 
-    base = parse(load_config(args.config), overrides, args.config)
+    given = load_config(args.config)
+    base = shorten_warmup(parse(given, overrides, args.config), given, overrides)
     changes = declared_arms(getattr(load_module(args.config), "ablations", {}), args.config)
     arms = combine(base, args.mode, changes, varied(base, args.vary))
     directory = args.directory or ablation_directory(Path(args.config), base, arms, args.vary_seed)

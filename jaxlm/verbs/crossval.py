@@ -24,7 +24,7 @@ def crossval(args: argparse.Namespace, overrides: list[str]) -> int:
     from jaxlm.runs.directory import RunDirectory, default_directory
     from jaxlm.runs.load import load_module
     from jaxlm.runs.shipped import find_both
-    from jaxlm.train.config import load_config, override
+    from jaxlm.train.config import load_config, override, shorten_warmup
     from jaxlm.train.main import keep_compiled_programs, train
 
     args.experiment, args.config = map(str, find_both([args.experiment, args.config]))
@@ -36,6 +36,7 @@ def crossval(args: argparse.Namespace, overrides: list[str]) -> int:
         raise BadInput(f"the data of {args.config} cannot be cut in folds: those of images, questions and tables can")
     build = load_module(args.experiment).build
     whole = override(base, [*overrides, "--data.folds", str(args.folds)], "jaxlm crossval")
+    whole = shorten_warmup(whole, base, overrides)
     directory = Path(args.directory or f"{default_directory(Path(args.config), whole)}-crossval")
     metric = args.metric or whole.run.metric
     values = []

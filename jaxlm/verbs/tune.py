@@ -14,19 +14,20 @@ def tune(args: argparse.Namespace, overrides: list[str]) -> int:
     Returns:
         0; 1 where no trial has a value; 128 + its number where a signal stopped a run. The same command goes on there.
     """
-    from jaxlm.ablate.arms import parse
+    from jaxlm.ablate.arms import Arm, parse, typed
     from jaxlm.ablate.report.trials import trials_text
     from jaxlm.ablate.space import declared_space, read_space
     from jaxlm.ablate.tune import search, search_directory
     from jaxlm.runs.files import reason
     from jaxlm.runs.load import load_module
     from jaxlm.runs.shipped import find_both
-    from jaxlm.train.config import load_config
+    from jaxlm.train.config import load_config, shorten_warmup
     from jaxlm.train.main import keep_compiled_programs
 
     args.experiment, args.config = map(str, find_both([args.experiment, args.config]))
     keep_compiled_programs()
-    base = parse(load_config(args.config), overrides, args.config)
+    given = load_config(args.config)
+    base = shorten_warmup(parse(given, overrides, args.config), given, overrides)
     space = read_space(
         base, [*declared_space(getattr(load_module(args.config), "space", {}), args.config), *args.space]
     )
@@ -47,5 +48,6 @@ def tune(args: argparse.Namespace, overrides: list[str]) -> int:
     if table["best"] is None:
         return 1
     best = table["trials"][table["best"]]["words"]
-    print(f"best: {shlex.join(['python', args.experiment, args.config, *overrides, *best])}")
+    words = typed([*overrides, *best], getattr(Arm("best", tuple(best)).config(base).optim, "warmup", None))
+    print(f"best: {shlex.join(['python', args.experiment, args.config, *words])}")
     return 0

@@ -96,8 +96,10 @@ def test_the_loss_is_that_of_a_computation_by_hand():
     assert found["loss"] == pytest.approx((of_classes + of_boxes + of_centre) / count, rel=1e-4)
 
 
-def test_gradients_of_parts_of_a_batch_sum_to_that_of_the_whole():
+@pytest.mark.parametrize("bare", [(), (1, 3), (2, 3), (0, 1, 2, 3)], ids=["boxes", "some", "one part", "all"])
+def test_gradients_of_parts_of_a_batch_sum_to_that_of_the_whole(bare):
     model, (boxes, classes) = FCOS(classes=3, widths=(4, 4, 4, 4), width=4, depth=1), boxes_of(4)
+    classes[list(bare)] = -1
     batch = {"image": DRAW.normal(size=(4, 64, 64, 3)).astype(np.float32), "boxes": boxes, "classes": classes}
     params = jax.jit(model.init)(jax.random.key(0), batch["image"][:1])["params"]
     grad = jax.jit(steps.grad(SPEC(model)))
@@ -106,6 +108,8 @@ def test_gradients_of_parts_of_a_batch_sum_to_that_of_the_whole():
     total = jax.tree.map(jnp.add, *(part for part, _, _ in parts))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), total, whole)
     assert compute(merge(*(m for _, m, _ in parts)))["loss"] == pytest.approx(compute(metrics)["loss"], rel=1e-5)
+    assert compute(metrics)["loss"] > 0  # background has a loss, and so a weight, without which its update is skipped
+    assert max(np.abs(x).max() for x in jax.tree.leaves(whole)) > 0
 
 
 @pytest.mark.parametrize("field", [{"reach": (3.0, 1.0)}, {"radius": -1.0}, {"alpha": 1.0}, {"boxes": float("nan")}])

@@ -104,7 +104,7 @@ def test_the_loss_is_that_of_a_computation_by_hand():
         there = (batch["classes"][row] >= 0) & ~batch["crowd"][row]
         labels, corners = batch["classes"][row][there], batch["boxes"][row][there] / np.float64([32, 24, 32, 24])
         truth = np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], 1)
-        count += len(truth)
+        count += max(len(truth), 1)
         for layer in range(2):
             shares = np.exp(logits[layer, row]) / np.exp(logits[layer, row]).sum(-1, keepdims=True)
             away = np.abs(truth[:, None] - boxes[layer, row]).sum(-1)
@@ -156,6 +156,18 @@ def test_an_update_does_not_depend_on_devices_or_micro_batches():
         other, same = after_a_step(place, parts)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6), alone, other)
         assert same == pytest.approx(loss, rel=1e-5)
+
+
+def test_an_image_without_a_box_counts_as_one():
+    batch, found = batch_of(), said(4)
+    bare = batch | {"classes": np.full_like(batch["classes"], -1)}
+    loss = evaluated(found, bare)["loss"]
+    assert float(loss.weight) == 4
+    assert float(loss.total) > 0
+    alone = evaluated(found, bare | {"mask": np.float32([1, 0, 0, 1])})["loss"]
+    assert float(alone.weight) == 2
+    some = evaluated(found, batch | {"classes": np.where(np.arange(4)[:, None] == 2, -1, batch["classes"])})["loss"]
+    assert float(some.weight) == np.maximum((batch["classes"][[0, 1, 3]] >= 0).sum(1), 1).sum() + 1
 
 
 def test_more_boxes_than_queries_are_refused():

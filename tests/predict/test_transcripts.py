@@ -51,6 +51,29 @@ def test_a_word_of_two_windows_is_written_once_and_a_cut_one_is_taken_from_the_o
     assert starts == sorted(starts)
 
 
+class Characters:
+    """A tokenizer of code points."""
+
+    def decode(self, ids):
+        return "".join(map(chr, ids))
+
+
+def test_a_script_without_spaces_is_written_once_too():
+    said = [chr(0x3042 + number) for number in range(110)]  # a character in each tenth of a second
+
+    def window(text):
+        attention = np.eye(len(text) + 1, 60, dtype=np.float32)
+        ids = np.array([ord(letter) for letter in text], np.int32)
+        return {"tokens": ids, "lengths": np.int32(len(ids)), "language": ord("x"), "attention": attention}
+
+    transcript = WriteTranscript(Characters(), 100, WINDOW, PLACE)
+    answer = transcript([window(said[:60]), window(said[50:])], ([0, 500], 1100))
+    assert answer["text"] == "".join(said) == "".join(word["word"] for word in answer["words"])
+    mixed = [transcript([window(text)], ([0], 600))["words"] for text in ("ยินดี", "日本。 yes, 「はい」", "a, b")]
+    words = [[word["word"] for word in found] for found in mixed]
+    assert words == [["ยิ", "น", "ดี"], ["日", "本。", "yes,", "「", "は", "い」"], ["a,", "b"]]
+
+
 def test_silence_gives_an_empty_text(transcript):
     empty = {"tokens": np.zeros(4, np.int32), "lengths": np.int32(0), "language": 0, "attention": np.zeros((5, 60))}
     assert transcript([empty], ([0], 600)) == {"text": "", "language": None, "words": []}

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from jaxlm.ablate.arms import BASE
+from jaxlm.ablate.arms import BASE, typed
 from jaxlm.ablate.cell import cell_name
 from jaxlm.ablate.record import Record
 from jaxlm.ablate.report.formats import TableData, by_seed, notes, number, printable, summary
@@ -65,12 +65,13 @@ def _arm(
     why = {cell["seed"]: printable(cell["why"]) for cell in row["failed"]}
     own, base = _settings(records[row["name"], seeds[0]]), _settings(records[BASE, seeds[0]])
     names = [name for name in sorted(own | base) if own.get(name) != base.get(name)]
+    warmup = records[row["name"], seeds[0]]["parts"]["config"].get("optim.warmup")
     cells = [
         {
             "seed": seed,
             "value": number(value),
             "why": why.get(seed),
-            "command": shlex.join([*command, *row["words"], "--run.seed", str(seed)]),
+            "command": shlex.join([*typed([*command, *row["words"]], warmup), "--run.seed", str(seed)]),
             "identity": records[row["name"], seed]["identity"],
             "facts": {term: fact for term, fact in facts[row["name"], seed].items() if shared.get(term) != fact},
         }

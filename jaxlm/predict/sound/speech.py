@@ -26,6 +26,9 @@ from jaxlm.steps import LossFn
 
 LANGUAGE = "ngram.json"  # the artefact of a run whose search has an n-gram model
 AHEAD = 64  # recordings that are decoded at a time
+# Thai and Lao, Burmese, Khmer, kana, and Chinese characters: no white space is between their words
+UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+WORD = re.compile(rf"\s*([{UNSPACED}][^\w\s]*|[^\s{UNSPACED}]+)")  # with the white space before it
 
 
 def heard(model: CTCModel) -> LossFn:
@@ -89,10 +92,13 @@ def read_samples(given: Any, rate: int) -> np.ndarray:
 
 
 def words_of(tokenizer: AnyTokenizer, tokens: Sequence[int]) -> Iterator[tuple[str, int, int]]:
-    """Yield the words of a text, which white space separates, with the places of their first and last token."""
+    """Yield the words of a text with the white space before them, and the places of their first and last token.
+
+    A character of a script that writes no white space between words is a word, with the marks that follow it.
+    """
     ends = [len(tokenizer.decode(tokens[: number + 1])) for number in range(len(tokens))]
-    for match in re.finditer(r"\S+", tokenizer.decode(tokens)):
-        first = next(number for number, end in enumerate(ends) if end > match.start())
+    for match in WORD.finditer(tokenizer.decode(tokens)):
+        first = next(number for number, end in enumerate(ends) if end > match.start(1))
         yield match[0], first, next(number for number, end in enumerate(ends) if end >= match.end())
 
 
@@ -125,7 +131,7 @@ class WriteHeard:
         words = []
         for word, first, last in words_of(self.tokenizer, tokens):
             start, end = times[first][0] * self.step, min(times[last][1] * self.step, context)
-            words.append({"word": word, "start": round(start, 3), "end": round(end, 3)})
+            words.append({"word": word.strip(), "start": round(start, 3), "end": round(end, 3)})
         return {"text": " ".join(text.split()), "words": words}
 
     def text(self, log_probs_TV: np.ndarray) -> str:

@@ -16,7 +16,7 @@ from jaxlm.decode.seq2seq import EncoderDecoder
 from jaxlm.decode.speech.transcription import SpeechPrompt, Transcription
 from jaxlm.errors import BadInput
 from jaxlm.predict.predictor import Answer, Example, Predictor, Prepared, in_evaluation, zeros
-from jaxlm.predict.sound.speech import ReadSpeech, read_samples, words_of
+from jaxlm.predict.sound.speech import UNSPACED, ReadSpeech, read_samples, words_of
 from jaxlm.steps import LossFn
 
 OVERLAP = 6  # neighbouring windows share this part of their length, which is 5 of 30 seconds
@@ -58,7 +58,7 @@ class WriteTranscript:
     """Answer with {"text", "language", "words": [{"word", "start", "end"}]}, in seconds.
 
     Of the words in the overlap of two windows those are kept that are on a window's own side of its middle, so that a
-    word that one of them cuts is taken from the other. A word is what is between spaces.
+    word that one of them cuts is taken from the other. A word is as in `words_of`.
 
     Attributes:
         tokenizer: of the model.
@@ -75,16 +75,18 @@ class WriteTranscript:
     def __call__(self, outputs: Sequence[Example], context: tuple[list[int], int]) -> Answer:
         """Return the answer for the outputs of a recording's windows."""
         starts, samples = context
-        words: list[dict[str, Any]] = []
+        text, words = "", []
         margin = self.window // OVERLAP / 2
         for number, (start, row) in enumerate(zip(starts, outputs, strict=True)):
             left = start + margin if number else -np.inf
             right = start + self.window - margin if number + 1 < len(starts) else np.inf
-            for word, (begin, end) in self.heard(row, min(self.window, samples - start)):
-                if left <= start + (begin + end) / 2 < right:
-                    seconds = [round((start + time) / self.rate, 3) for time in (begin, end)]
-                    words.append({"word": word, "start": seconds[0], "end": seconds[1]})
-        text = self.text(outputs[0]) if len(outputs) == 1 else " ".join(word["word"] for word in words)
+            heard = self.heard(row, min(self.window, samples - start))
+            kept = [(word, times) for word, times in heard if left <= start + sum(times) / 2 < right]
+            for word, times in kept:
+                begin, end = (round((start + time) / self.rate, 3) for time in times)
+                words.append({"word": word.strip(), "start": begin, "end": end})
+            text = joined(text, "".join(word for word, _ in kept))
+        text = self.text(outputs[0]) if len(outputs) == 1 else text
         return {"text": text, "language": self._language(outputs), "words": words}
 
     def text(self, row: Example) -> str:
@@ -92,7 +94,7 @@ class WriteTranscript:
         return self.tokenizer.decode(row["tokens"][: row["lengths"]]).strip()
 
     def heard(self, row: Example, samples: int) -> list[tuple[str, tuple[float, float]]]:
-        """Return the words of a window with their first and last sample."""
+        """Return the words of a window, with the white space before them, and their first and last sample."""
         count = int(row["lengths"])
         tokens = row["tokens"][:count].tolist()
         if not count:
@@ -107,6 +109,12 @@ class WriteTranscript:
         (most, _), *_ = Counter(int(row["language"]) for row in outputs).most_common()
         found = re.fullmatch(r"<\|([a-z]{2,3})\|>", self.tokenizer.decode([most]))
         return found[1] if found else None
+
+
+def joined(text: str, more: str) -> str:
+    """Return two texts as one, with a space between them unless the second begins in a script without spaces."""
+    text, more = text.strip(), more.strip()
+    return f"{text}{'' if re.match(f'[{UNSPACED}]', more) else ' '}{more}".strip()
 
 
 def transcriber(function: LossFn, data: Any, tokenizer: AnyTokenizer) -> Predictor:

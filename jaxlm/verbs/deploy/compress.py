@@ -48,7 +48,7 @@ def _distil(words: argparse.Namespace, rest: list[str]) -> int:
     home, step = _chosen(words)
     experiment, file = find_both([words.distill])
     given = load_config(file)
-    changed = shorten_warmup(override(given, rest, "jaxlm compress --distill"), given.run.steps)
+    changed = shorten_warmup(override(given, rest, "jaxlm compress --distill"), given, rest)
     options = {"temperature": words.temperature, "weight": words.weight}
     config = student_config(changed, home, step, Path(words.out), **options)
     train_directory(load_module(experiment).build, config, words.out)
