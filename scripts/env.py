@@ -40,7 +40,8 @@ def main() -> None:
     prepare({extra for extra in words.extras.split(",") if extra})
     if not words.command:
         return
-    os.environ.setdefault("GLIBC_TUNABLES", ALLOCATOR)
+    if words.command[0] != "pytest":  # which compiles thousands of programs in a process, and gives their memory back
+        os.environ.setdefault("GLIBC_TUNABLES", ALLOCATOR)
     # On some processors XLA logs pages of features, as errors, whenever it loads a compiled program that was kept.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     programs = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")

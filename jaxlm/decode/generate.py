@@ -48,11 +48,12 @@ def generate(
     top_k: int | None = None,
     top_p: float = 1.0,
     stop: int | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Sample a continuation of each prompt, up to `length` tokens, and return the new tokens alone.
 
-    The randomness of row b is a function of (key, b, step): neither other prompts nor padding change it. One program is
-    compiled for each batch size, `top_k`, and power of two of the lengths of prompts and new tokens.
+    The randomness of a row is a function of (key, its number, step): neither other prompts nor padding change it. One
+    program is compiled for each batch size, `top_k`, and power of two of the lengths of prompts and new tokens.
 
     Args:
         model: has `apply` and `init_cache`, as `jaxlm.models.gpt.GPT` does.
@@ -64,6 +65,7 @@ def generate(
         top_k: sample among the k most probable tokens; None for all.
         top_p: sample among the most probable tokens that have this mass.
         stop: a token that ends its row; it is not returned.
+        numbers: of the rows; None: 0, 1, ...
 
     Returns:
         The new tokens of each prompt.
@@ -83,7 +85,7 @@ def generate(
         variables,
         tokens_BP,
         start_B,
-        jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(prompts))),
+        jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(prompts)) if numbers is None else jnp.array(numbers)),
         length,
         temperature,
         top_p,

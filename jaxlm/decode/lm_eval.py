@@ -85,19 +85,14 @@ class LMEvalModel(TemplateLM):
             BadInput: a task asks for random sampling.
         """
         del disable_tqdm
-        groups: dict[tuple[int, bool], list[int]] = {}
+        groups: dict[int, list[int]] = {}
         options = [normalize_gen_kwargs(request.args[1]) for request in requests]
         for number, (request, option) in enumerate(zip(requests, options, strict=True)):
             if option["do_sample"]:
                 raise BadInput(f"{request.task_name} draws at random: only greedy decoding is offered here")
-            length = option["max_gen_toks"]
-            fits = len(self.tok_encode(request.args[0])) + length <= self.model.context
-            groups.setdefault((length, fits), []).append(number)
+            groups.setdefault(option["max_gen_toks"], []).append(number)
         texts = [""] * len(requests)
-        for (
-            length,
-            _,
-        ), numbers in groups.items():  # in groups, so that a long text does not shorten the context of others
+        for length, numbers in groups.items():
             for first in range(0, len(numbers), self.batch):
                 chosen = numbers[first : first + self.batch]
                 prompts = [requests[number].args[0] or self.begin for number in chosen]

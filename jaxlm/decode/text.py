@@ -43,30 +43,37 @@ def continue_text(
     An empty prompt starts a new document. Text that does not fit into the model's context is dropped from the left:
     past it the text is continued, in pieces of half a context, from its last half context. Arguments and errors are
     those of `generate`.
+
+    Law: a text depends on its own prompt and the number of its row alone.
     """
     if length < 1:
         raise BadInput(f"length is {length}: ask for at least 1 new token")
+    if not prompts:
+        raise BadInput("no prompts to continue: give at least one")
     texts = [prompt_tokens(tokenizer, prompt) for prompt in prompts]
     sizes = [len(text) for text in texts]
-    ended = [False] * len(texts)
-    fits = max(sizes, default=0) + length <= model.context
-    piece = length if fits else max(1, model.context // 2)
-    for index, done in enumerate(range(0, length, piece)):
-        count = min(piece, length - done)
-        rows = generate(
-            model,
-            variables,
-            [text[-(model.context - count) :] for text in texts],
-            jax.random.fold_in(key, index),
-            length=count,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            stop=tokenizer.separator,
-        )
-        for row, new in enumerate(rows):
-            texts[row] += [] if ended[row] else new
-            ended[row] |= len(new) < count
+    within = [size + length <= model.context for size in sizes]
+    for fits in sorted(set(within)):
+        rows = [row for row, found in enumerate(within) if found == fits]
+        ended = set[int]()
+        piece = length if fits else max(1, model.context // 2)
+        for index, done in enumerate(range(0, length, piece)):
+            count = min(piece, length - done)
+            added = generate(
+                model,
+                variables,
+                [texts[row][-(model.context - count) :] for row in rows],
+                jax.random.fold_in(key, index),
+                length=count,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                stop=tokenizer.separator,
+                numbers=rows,
+            )
+            for row, new in zip(rows, added, strict=True):
+                texts[row] += [] if row in ended else new
+                ended |= {row} if len(new) < count else set()
     return [new_text(tokenizer, text, size) for text, size in zip(texts, sizes, strict=True)]
 
 

@@ -24,16 +24,17 @@ class ClassRanking(NamedTuple):
         """Return "auc", by scikit-learn, and "log_loss", the mean of -log p of the true class in nats.
 
         With two classes examples are ranked by the difference of their logits, which has no ties that a probability
-        rounded to 1 would have. With more, the area is the mean over classes of each against all others. NaN where a
-        class does not occur.
+        rounded to 1 would have. With more, the area is the mean over classes of each against all others. The area is
+        NaN where a class does not occur or a logit is not finite.
         """
         from sklearn.metrics import roc_auc_score
 
         top_N1 = self.logits.max(1, keepdims=True)
-        log_p_NK = self.logits - top_N1 - np.log(np.exp(self.logits - top_N1).sum(1, keepdims=True))
+        with np.errstate(invalid="ignore"):  # of a model that has diverged
+            log_p_NK = self.logits - top_N1 - np.log(np.exp(self.logits - top_N1).sum(1, keepdims=True))
         log_loss = float(-np.take_along_axis(log_p_NK, self.labels[:, None], 1).mean())
         classes = self.logits.shape[1]
-        if len(np.unique(self.labels)) < classes:
+        if len(np.unique(self.labels)) < classes or not np.isfinite(log_p_NK).all():
             return {"auc": float("nan"), "log_loss": log_loss}
         ranks = self.logits[:, 1] - self.logits[:, 0] if classes == 2 else np.exp(log_p_NK)
         auc = roc_auc_score(self.labels, ranks, multi_class="ovr", labels=None if classes == 2 else range(classes))

@@ -21,7 +21,7 @@ class CorpusScore(NamedTuple):
         references: what should have been written, one for each answer.
         score: "bleu" or "tokenized_bleu" (Papineni et al. 2002), "chrf" (Popović 2015) or "ter" (Snover et al. 2006),
             with sacreBLEU's defaults, as `signature` states.
-        lower: whether letters of both cases are the same; for "tokenized_bleu" they always are.
+        lower: whether letters of both cases are the same; for "tokenized_bleu" and "ter" they always are.
     """
 
     answers: tuple[str, ...]
@@ -53,7 +53,7 @@ class CorpusScore(NamedTuple):
         if self.score == "chrf":
             return CHRF(lowercase=self.lower)
         if self.score == "ter":
-            return TER(case_sensitive=not self.lower)
+            return TER()
         if self.score == "bleu":
             return BLEU(lowercase=self.lower)
         return BLEU(lowercase=True, tokenize="none", force=True)

@@ -112,7 +112,8 @@ def keep_files(found: list[Answered], folder: str | None) -> list[Answered]:
     for number, (one, answer) in enumerate(found, 1):
         if isinstance(answer, dict):
             name = re.sub(r"[^a-z0-9]+", "-", one.name.rpartition("/")[2].lower()).strip("-")
-            path = home / "-".join(filter(None, [f"{number:04}", name, answer.get("speaker", "")]))
+            speaker = re.sub(r"[^\w.-]+|^\.+", "-", answer.get("speaker", ""))
+            path = home / "-".join(filter(None, [f"{number:04}", name, speaker]))
             answer = keep_file(path, answer, one.value)
         kept.append((one, answer))
     return kept

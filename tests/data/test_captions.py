@@ -1,6 +1,7 @@
 """Images with captions: which caption an image has, tables with sheets and files, attributes, and bad input."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -152,6 +153,10 @@ def test_files_have_the_captions_of_the_table(tmp_path):
     part = spec.loaded().train
     for row, image in enumerate(part.images.take(np.arange(3), None)["image"]):
         assert part.texts[row] == f"shade {image[0, 0, 0] // 50}"
+    lines = [{"caption": None if n == 1 else "a", "file": f"{n}.png"} for n in range(4)]
+    (tmp_path / "nulls.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(BadInput, match=r"nulls.jsonl line 2: 'caption' is null: give"):
+        dataclasses.replace(spec, path=str(tmp_path / "nulls.jsonl")).eval()
     (tmp_path / "2.png").write_bytes(b"no image")
     with pytest.raises(BadInput, match=r"2\.png is not a readable image"):
         dataclasses.replace(spec, batch=1).eval()

@@ -24,6 +24,7 @@ from jaxlm.data.audio import (
     WhiteNoise,
 )
 from jaxlm.data.audio.augment import standardise
+from jaxlm.data.audio.sources import read_manifest
 from jaxlm.data.audio.utterances import needed
 from jaxlm.data.tokenizers.specs import Words
 
@@ -119,6 +120,13 @@ def test_a_part_of_a_file_is_an_utterance(tmp_path):
     assert batch["samples"].tolist() == [1000]
 
 
+def test_a_speaker_that_is_null_is_nobody(tmp_path):
+    path = tmp_path / "manifest.jsonl"
+    lines = [{"audio": "a.wav", "text": "a", **more} for more in ({}, {"speaker": None}, {"speaker": 0})]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [one.speaker for one in read_manifest(path)] == ["", "", "0"]
+
+
 def test_what_cannot_be_read_is_named_with_its_line(tmp_path):
     path = write(tmp_path)
     lines = path.read_text().splitlines()
@@ -129,6 +137,7 @@ def test_what_cannot_be_read_is_named_with_its_line(tmp_path):
         (3, '{"audio": 3, "text": "x"}', "line 4: no text 'audio'"),
         (4, '{"audio": "2.wav", "text": "x", "start": 0.5, "end": 0.4}', "line 5: .*lasts 0.60 s", "from 0.5 to 0.4"),
         (4, '{"audio": "2.wav", "text": "x", "end": 9}', "line 5: .*lasts 0.60 s"),
+        (4, '{"audio": "2.wav", "text": "x", "start": 0.603, "end": 0.608}', "line 5: .*lasts 0.60 s"),
         (4, '{"audio": "2.wav", "text": "x", "end": "9"}', "line 5: 'end' is '9': give seconds"),
         (0, "[1]", "line 1"),
     ):

@@ -1,5 +1,6 @@
 from dataclasses import dataclass, field
 from functools import cache, partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxlm.decode.generate import generate
+from jaxlm.decode.text import continue_text
 from jaxlm.errors import BadInput
 from jaxlm.models.gpt import GPT
 
@@ -147,3 +149,30 @@ def test_unusable_requests_are_refused_with_one_line(prompts, options, words):
     with pytest.raises(BadInput, match=words) as error:
         generate(SMALL, {}, prompts, KEY, **{"length": 4, **options})
     assert "\n" not in str(error.value)
+
+
+class Letters:
+    """A codec of one token a letter, with no token between documents."""
+
+    separator = None
+
+    def frame(self):
+        return SimpleNamespace(before=[])
+
+    def encode(self, text):
+        return np.array([ord(letter) - ord("a") for letter in text], np.int32)
+
+    def decode(self, ids):
+        return "".join(chr(number + ord("a")) for number in ids)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_text_does_not_depend_on_how_long_other_prompts_are(temperature):
+    write = partial(continue_text, SMALL, make_variables(SMALL), Letters(), key=KEY, length=20, temperature=temperature)
+    prompts = ["abc", "abcdefghijkabcdefghijk", "d"]
+    together = write(prompts=prompts)
+    assert together[:1] == write(prompts=prompts[:1])
+    assert together[2] == write(prompts=["b", "c", "d"])[2]
+    assert together[1] == write(prompts=["b", prompts[1]])[1]
+    with pytest.raises(BadInput, match="no prompts"):
+        write(prompts=[])

@@ -66,6 +66,8 @@ def test_retrieval_of_constant_random_and_exact_vectors():
     assert found["caption_at_1_by_chance"] == found["image_at_1_by_chance"] == pytest.approx(0.1)
     constant = Retrieval(np.ones((30, 4)), np.ones((30, 4)), words).compute()
     assert constant["caption_at_5"] == constant["image_at_5"] == 0  # ties are lost
+    diverged = Retrieval(np.full((30, 4), np.nan), np.full((30, 4), np.nan), words).compute()
+    assert diverged["caption_at_5"] == diverged["image_at_5"] == 0
     captions = np.repeat(random.normal(size=(10, 8)), 3, axis=0)
     noise = [Retrieval(random.normal(size=(30, 8)), captions, words).compute()["caption_at_5"] for _ in range(40)]
     assert np.mean(noise) == pytest.approx(0.5, abs=0.05)

@@ -68,3 +68,5 @@ def test_parts_are_merged_to_the_whole_and_nothing_is_nothing():
     assert boxes._replace(found=perfect, truth=boxes.truth * [1, 1, 1, 1, 1, 0, 1]).compute() == pytest.approx(1)
     assert boxes._replace(found=boxes.found[:0]).compute() == 0
     assert np.isnan(boxes._replace(truth=boxes.truth[:0]).compute())
+    crowds = boxes.truth * [1, 1, 1, 1, 1, 0, 1] + [0, 0, 0, 0, 0, 1, 0]
+    assert np.isnan(boxes._replace(truth=crowds).compute())  # which need not be found

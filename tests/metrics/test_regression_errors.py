@@ -80,5 +80,7 @@ def test_areas_and_log_loss_are_scikit_learns_and_merge_in_any_parts(classes):
     parts = [{"r": ClassRanking(logits[a:b], labels[a:b])} for a, b in ((0, 1), (1, 90), (90, 150))]
     assert merge(*parts)["r"].compute() == whole
     assert np.isnan(ClassRanking(logits[:1], labels[:1]).compute()["auc"])
+    assert np.isnan(list(ClassRanking(np.full((150, classes), np.nan), labels).compute().values())).all()
+    assert np.isnan(ClassRanking(np.where(logits > 1, np.inf, logits), labels).compute()["auc"])
     constant = ClassRanking(np.zeros((150, classes)), labels).compute()
     assert constant["auc"] == 0.5  # a scorer that knows nothing scores chance

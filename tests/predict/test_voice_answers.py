@@ -147,6 +147,9 @@ def test_sound_among_the_answers_is_written_to_files(tmp_path):
     samples, rate = soundfile.read(path)
     assert rate == 800
     np.testing.assert_allclose(samples, answer["samples"], atol=1e-4)
+    for speaker, name in {"LJ/2": "LJ-2", "../x": "--x", "José.1": "José.1"}.items():
+        ((_, kept),) = keep_files([(Input("a", "a"), answer | {"speaker": speaker})], str(tmp_path))
+        assert kept["audio"] == str(tmp_path / f"0001-a-{name}.wav")
     (line,) = table_lines(found, argparse.Namespace())
     assert line == f"Seven / three!  {path}  0.00 s"
 

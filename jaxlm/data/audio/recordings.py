@@ -87,10 +87,10 @@ def _part(sound: Sound, one: Utterance) -> Sound:
     """Return the part of a file that an utterance is."""
     length = len(sound.samples) / sound.rate
     end = length if one.end is None else one.end
-    if not 0 <= one.start < end <= length + 0.01:
-        raise BadInput(f"{one.path} lasts {length:.2f} s, and the part is from {one.start} to {end} s: correct them")
     first, last = round(one.start * sound.rate), round(end * sound.rate)
-    return Sound(sound.samples[first : max(last, first + 1)], sound.rate)
+    if not 0 <= one.start < end <= length + 0.01 or not first < min(last, len(sound.samples)):
+        raise BadInput(f"{one.path} lasts {length:.2f} s, and the part is from {one.start} to {end} s: correct them")
+    return Sound(sound.samples[first:last], sound.rate)
 
 
 def to_pcm(samples: np.ndarray) -> np.ndarray:

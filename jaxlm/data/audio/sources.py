@@ -164,7 +164,7 @@ def read_manifest(path: Path) -> Iterator[Utterance]:
             if not isinstance(record.get(name), str):
                 has = ", ".join(record) or "nothing"
                 raise BadInput(f'{where}: no text {name!r} there (it has {has}): write {{"audio": ..., "text": ...}}')
-        speaker = to_text(record.get("speaker", ""), where, "speaker")
+        speaker = "" if record.get("speaker") is None else to_text(record["speaker"], where, "speaker")
         start, end = (_seconds(record.get(name), where, name) for name in ("start", "end"))
         audio = path.parent / Path(record["audio"]).expanduser()
         yield Utterance(audio, record["text"], where, speaker, start or 0.0, end)

@@ -100,8 +100,10 @@ def to_text(value: Any, place: str, column: str) -> str:
     """Return a value of a record as text: a string as it is, a number or a truth value as JSON writes it.
 
     Raises:
-        BadInput: a list or an object; names the place.
+        BadInput: null, a list or an object; names the place.
     """
+    if value is None:
+        raise BadInput(f"{place}: {column!r} is null: give a string or a number, or leave the line out")
     if isinstance(value, list | dict):
         kind = "a list" if isinstance(value, list) else "an object"
         raise BadInput(f"{place}: {column!r} is {kind}, not a text: give a string or a number")

@@ -104,6 +104,10 @@ async function toBase64(blob) {
   return url.slice(url.indexOf(",") + 1);
 }
 
+function toBlob(base64, type) {
+  return new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], { type });
+}
+
 function fileInput(place, kind) {
   const drop = make("div", "", { className: "drop", id: "drop" });
   const chosen = make("input", "", { type: "file", accept: `${kind}/*`, id: "file", ariaLabel: `A file of ${kind}` });
@@ -131,8 +135,7 @@ function fileInput(place, kind) {
   };
   read = () => given;
   fill = (value) => {
-    const bytes = Uint8Array.from(atob(value.base64), (c) => c.charCodeAt(0));
-    return take(new Blob([bytes], { type: kind === "image" ? "image/png" : "audio/wav" }));
+    return take(toBlob(value.base64, kind === "image" ? "image/png" : "audio/wav"));
   };
   if (kind === "audio") place.append(recordButton(take));
 }
@@ -206,7 +209,9 @@ function options() {
   for (const input of $("options").querySelectorAll("input")) {
     const usual = model().options[input.name];
     if (input.value === "" || input.value === String(usual ?? "")) continue;
-    found[input.name] = Number.isNaN(Number(input.value)) ? input.value : Number(input.value);
+    // a speaker may be called 19, as those of LibriSpeech are
+    const text = typeof usual === "string" || input.name === "speaker" || Number.isNaN(Number(input.value));
+    found[input.name] = text ? input.value : Number(input.value);
   }
   return found;
 }
@@ -255,10 +260,10 @@ function picture(pixels) {
   return canvas;
 }
 
-async function boxes(answer) {
+async function boxes(answer, asked) {
   const canvas = make("canvas", "", { width: answer.width, height: answer.height });
-  const image = $("shown");
-  await image.decode();
+  // as the model saw it: not turned by the orientation that a camera wrote
+  const image = await createImageBitmap(toBlob(asked.base64, ""), { imageOrientation: "none" });
   const draw = canvas.getContext("2d");
   draw.drawImage(image, 0, 0, answer.width, answer.height);
   const size = Math.max(12, Math.round(answer.height / 30));
@@ -280,7 +285,7 @@ async function shown(answer, asked) {
   if ("value" in answer) return [make("p", Number(answer.value).toPrecision(6), { className: "value" })];
   if ("entities" in answer) return [spans(answer.text ?? asked, answer.entities)];
   if ("items" in answer) return bars(answer.items.map((name, n) => [name, answer.scores[n]]));
-  if ("boxes" in answer) return [await boxes(answer), make("p", `${answer.boxes.length} boxes`)];
+  if ("boxes" in answer) return [await boxes(answer, asked), make("p", `${answer.boxes.length} boxes`)];
   if ("pixels" in answer) return [picture(answer.pixels)];
   if ("samples" in answer) {
     return [make("audio", "", { controls: true, src: URL.createObjectURL(wav(answer.samples, answer.rate)) })];
