@@ -1,11 +1,14 @@
 """The page to try models in a real browser: type, choose a file, stream, look, and no error on the console."""
 
 import base64
+import io
 import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from serve.served import service
 from serve.test_openai import chat_model
@@ -79,4 +82,40 @@ def test_every_kind_of_model_is_asked(browser, client, scheme, width, tmp_path):
     page.wait_for_selector("#status.wrong")
     assert "content" in page.inner_text("#status")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.close()
+
+
+def test_a_picture_that_a_camera_turned_is_drawn_as_the_model_saw_it(browser, client):
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:, :20, 0] = pixels[:, 20:, 2] = 255
+    content, exif = io.BytesIO(), Image.Exif()
+    exif[274] = 6  # "turn it to look at it"
+    Image.fromarray(pixels).save(content, "JPEG", exif=exif, quality=95)
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{client.port}/")
+    page.wait_for_selector("#model option", state="attached")
+    page.select_option("#model", "pictures")
+    page.set_input_files("#file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": content.getvalue()})
+    page.wait_for_selector("#shown")
+    drawn = """async () => {
+      const canvas = await boxes({ width: 40, height: 20, boxes: [] });
+      return [3, 37].map((x) => [...canvas.getContext("2d").getImageData(x, 10, 1, 1).data]);
+    }"""
+    left, right = page.evaluate(drawn)
+    assert left[0] > 200 > right[0]
+    assert right[2] > 200 > left[2]
+    page.close()
+
+
+def test_a_speaker_may_be_called_by_a_number(browser, client):
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{client.port}/")
+    page.wait_for_selector("#model option", state="attached")
+    chosen = """() => {
+      globalThis.model = () => ({ options: { speaker: null, seed: 0, length: null } });
+      $("options").replaceChildren(...["speaker", "seed", "length"].map((name) => field(name, "")[0]));
+      for (const input of $("options").querySelectorAll("input")) input.value = "19";
+      return options();
+    }"""
+    assert page.evaluate(chosen) == {"speaker": "19", "seed": 19, "length": 19}
     page.close()

@@ -104,8 +104,18 @@ async function toBase64(blob) {
   return url.slice(url.indexOf(",") + 1);
 }
 
-function toBlob(base64, type) {
-  return new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], { type });
+// Browsers turn a JPEG as its camera was held; models see it as it was stored, and boxes are drawn on that.
+async function unturned(blob) {
+  const bytes = new Uint8Array(await blob.arrayBuffer());
+  if (bytes[0] !== 0xff || bytes[1] !== 0xd8) return blob;
+  const kept = [bytes.subarray(0, 2)];
+  let at = 2;
+  while (bytes[at] === 0xff && bytes[at + 1] !== 0xda) { // segments, up to the first scan
+    const end = at + 2 + 256 * bytes[at + 2] + bytes[at + 3];
+    if (bytes[at + 1] !== 0xe1) kept.push(bytes.subarray(at, end)); // not EXIF
+    at = end;
+  }
+  return new Blob([...kept, bytes.subarray(at)], { type: blob.type });
 }
 
 function fileInput(place, kind) {
@@ -118,7 +128,7 @@ function fileInput(place, kind) {
   let given = null;
   const take = async (blob) => {
     given = { base64: await toBase64(blob) };
-    shown.src = URL.createObjectURL(blob);
+    shown.src = URL.createObjectURL(kind === "image" ? await unturned(blob) : blob);
     shown.hidden = false;
     if (kind === "image") {
       await shown.decode().catch(() => {});
@@ -135,7 +145,8 @@ function fileInput(place, kind) {
   };
   read = () => given;
   fill = (value) => {
-    return take(toBlob(value.base64, kind === "image" ? "image/png" : "audio/wav"));
+    const bytes = Uint8Array.from(atob(value.base64), (c) => c.charCodeAt(0));
+    return take(new Blob([bytes], { type: kind === "image" ? "image/png" : "audio/wav" }));
   };
   if (kind === "audio") place.append(recordButton(take));
 }
@@ -260,10 +271,10 @@ function picture(pixels) {
   return canvas;
 }
 
-async function boxes(answer, asked) {
+async function boxes(answer) {
   const canvas = make("canvas", "", { width: answer.width, height: answer.height });
-  // as the model saw it: not turned by the orientation that a camera wrote
-  const image = await createImageBitmap(toBlob(asked.base64, ""), { imageOrientation: "none" });
+  const image = $("shown");
+  await image.decode();
   const draw = canvas.getContext("2d");
   draw.drawImage(image, 0, 0, answer.width, answer.height);
   const size = Math.max(12, Math.round(answer.height / 30));
@@ -285,7 +296,7 @@ async function shown(answer, asked) {
   if ("value" in answer) return [make("p", Number(answer.value).toPrecision(6), { className: "value" })];
   if ("entities" in answer) return [spans(answer.text ?? asked, answer.entities)];
   if ("items" in answer) return bars(answer.items.map((name, n) => [name, answer.scores[n]]));
-  if ("boxes" in answer) return [await boxes(answer, asked), make("p", `${answer.boxes.length} boxes`)];
+  if ("boxes" in answer) return [await boxes(answer), make("p", `${answer.boxes.length} boxes`)];
   if ("pixels" in answer) return [picture(answer.pixels)];
   if ("samples" in answer) {
     return [make("audio", "", { controls: true, src: URL.createObjectURL(wav(answer.samples, answer.rate)) })];
