@@ -15,10 +15,22 @@ from jaxlm.steps.federated import federated
 
 
 def compose_local(config: FederatedConfig) -> tuple[LossFn, GradFn]:
-    """Return the loss of a batch of examples, and its gradient in training, with augmentation."""
+    """Return the loss of a batch of examples, and its gradient in training, with augmentation.
+
+    What the server's optimizer freezes has no gradient: clients do not train it either.
+    """
     data, dtype = config.data, config.run.dtype
     loss = transforms.prepare(transforms.cast(config.loss(config.model), dtype, inputs=IMAGE), data.prepare)
+    loss = transforms.freeze(loss, config.optim.frozen)
     return loss, transforms.prepare(grad(loss), data.augmented)
+
+
+def check_machines(config: FederatedConfig) -> None:
+    """Raise BadInput for what clients on machines of their own cannot do, nor the server for them."""
+    if config.local.method != "average":
+        raise BadInput(f"local.method is {config.local.method}: clients on other machines keep no state, so average")
+    if config.privacy is not None:
+        raise BadInput("noise is added to the sum of clients in one program, not between machines: no privacy")
 
 
 class Participant:
@@ -37,12 +49,7 @@ class Participant:
     """
 
     def __init__(self, config: FederatedConfig, client: int):
-        if config.local.method != "average":
-            raise BadInput(
-                f"local.method is {config.local.method}: clients on other machines keep no state, so average"
-            )
-        if config.privacy is not None:
-            raise BadInput("noise is added to the sum of clients in one program, not between machines: no privacy")
+        check_machines(config)
         self._config, self._client, self._rows = config, client, config.data.rows()
         if not 0 <= client < len(self._rows):
             raise BadInput(f"client {client} of {len(self._rows)}: number them from 0")

@@ -18,7 +18,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 from jaxlm.errors import BadInput
-from jaxlm.federated.client import Participant
+from jaxlm.federated.client import Participant, check_machines
 from jaxlm.federated.config import FederatedConfig
 from jaxlm.optim import SGD
 from jaxlm.runs.load import load_module
@@ -65,6 +65,7 @@ def average_clients(grid: Grid, context: Context) -> None:
 
 def check_server(config: FederatedConfig) -> None:
     """Raise BadInput for what Flower's server would leave out: it averages, from new weights."""
+    check_machines(config)
     if config.run.ema:
         raise BadInput(f"run.ema is {config.run.ema}, and this server keeps no average over rounds: set it to 0")
     if config.init.path is not None:

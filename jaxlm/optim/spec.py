@@ -111,9 +111,10 @@ class Spec:
             if params is None:
                 raise ValueError("this optimizer needs the parameters: tx.update(gradients, opt_state, params)")
             count = state.count
-            found, state = inner.update(trained(updates), at_count(state), trained(params), **extra)
-            found = fill(found, params) if self.freeze else found
-            return self.prune(found, params, count), state
+            left = trained(params)
+            found, state = inner.update(trained(updates), at_count(state), left, **extra)
+            found = self.prune(found, left, count)
+            return fill(found, params) if self.freeze else found, state
 
         return optax.GradientTransformationExtraArgs(init, update)
 

@@ -67,6 +67,9 @@ def clip_each_by_ghost_norms(loss: LossFn, clip_norm: float, *, copies: int = 1)
         def one(example: PyTree, key: jax.Array) -> Any:
             found, slopes, inputs, metrics, changed = _differentiate(run, leaves, calls, example, key)
             refuse_changed(variables, changed)
+            # Scaled in bfloat16, or rounded to it in one of their two uses and not in the other, they exceed the bound.
+            slopes = jax.tree.map(lambda x: x.astype(jnp.float32), slopes)
+            slopes, inputs = jax.lax.optimization_barrier((slopes, inputs))
             if copies > 1:
                 found, slopes, metrics = jax.tree.map(lambda x: x / copies, (found, slopes, metrics))
             matrices = [_squared_norm(*_joined(calls, leaf, inputs, slopes)) for leaf in ghosts]
@@ -174,16 +177,17 @@ def _joined(
 
 
 def _squared_norm(inputs: jax.Array, slopes: jax.Array) -> jax.Array:
-    """Return the squared norm of X' G in float32, without X' G."""
+    """Return the squared norm of X' G in float32, without X' G; the slopes are float32."""
     if inputs.ndim == 1:
         same = (inputs[:, None] == inputs[None]).astype(jnp.float32)
     else:
-        same = jnp.dot(inputs, inputs.T, preferred_element_type=jnp.float32)
-    return (same * jnp.dot(slopes, slopes.T, preferred_element_type=jnp.float32)).sum()
+        inputs = inputs.astype(jnp.float32)
+        same = jnp.dot(inputs, inputs.T, precision="highest")
+    return (same * jnp.dot(slopes, slopes.T, precision="highest")).sum()
 
 
 def _product(matrix: jax.Array, inputs: jax.Array, slopes: jax.Array) -> jax.Array:
     """Return X' G like the matrix."""
     if inputs.ndim == 1:
         return jnp.zeros_like(matrix).at[inputs].add(slopes.astype(matrix.dtype))
-    return jnp.dot(inputs.T, slopes, preferred_element_type=matrix.dtype)
+    return jnp.dot(inputs.T.astype(slopes.dtype), slopes, precision="highest").astype(matrix.dtype)

@@ -146,6 +146,17 @@ def test_what_is_wrong_is_named(folders, tmp_path, name):
         spec.loaded()
 
 
+def test_an_image_of_another_size_than_its_annotation_is_named(folders, tmp_path):
+    write_coco(tmp_path / "train", 3)
+    path = tmp_path / "train" / "instances.json"
+    whole = json.loads(path.read_text())
+    whole["images"][1] |= {"width": 128, "height": 96}  # as before it was made smaller
+    path.write_text(json.dumps(whole))
+    spec = coco(folders, train_file=str(path), train_images=str(tmp_path / "train" / "images"))
+    with pytest.raises(BadInput, match=r"1.png is 64 x 48 and its annotation is for 128 x 96 pixels: give the image"):
+        spec.loaded()
+
+
 def test_images_without_boxes_are_told_and_too_many_boxes_are_refused(folders, tmp_path):
     write_coco(tmp_path / "train", 3)
     path = tmp_path / "train" / "instances.json"

@@ -201,6 +201,14 @@ def test_sampled_rows_have_the_item_first_and_distinct_unmet_others():
     assert batch["items"][:, 0].tolist() == [2, 9]
     assert set(batch["items"][0].tolist()) == set(range(12)) - {1, 4}
     assert len(set(batch["items"][1].tolist())) == 10
+    many = Histories(np.arange(41) * 5, np.tile(np.arange(0, 1000, 200), 40).astype(np.int32))
+    last = Histories(np.arange(41), np.full(40, 999, np.int32))
+    rows = SampledRows(many, last, 1000, 994, tuple(map(str, range(40))))  # all that is left
+    items = rows.take(np.arange(40), None)["items"]
+    unmet = sorted(set(range(999)) - set(range(0, 1000, 200)))
+    assert all(sorted(row[1:].tolist()) == unmet for row in items)
+    assert len({tuple(row) for row in items.tolist()}) == 40
+    np.testing.assert_array_equal(rows.take(np.array([7, 3]), None)["items"], items[[7, 3]])
     with pytest.raises(BadInput, match="the user ann has 9 items left to meet"):
         SampledRows(met, held_out, 12, 10, ("ann", "bob"))
 

@@ -51,6 +51,24 @@ def test_the_average_of_participants_is_the_round_of_one_program(local):
     assert_close(params, state.params, 1e-5)
 
 
+def test_clients_do_not_train_what_the_server_freezes():
+    config = small()
+    freeze = {"freeze": "^(?!.*head)"}
+    frozen = dataclasses.replace(config, optim=dataclasses.replace(config.optim, **freeze))
+    both = with_local(frozen, optim=dataclasses.replace(frozen.local.optim, **freeze))
+    found = []
+    for one in (frozen, both):
+        place = parallel.local()
+        experiment = BUILD(one, place)
+        state = place.init(experiment.init, jax.random.key(0))
+        after, _ = place.compile(experiment.step, donate=False)(state, experiment.train_data[0])
+        found.append(after.params)
+    assert_close(found[0], found[1], 1e-6)
+    moved = jax.tree.map(lambda old, new: bool((old != new).any()), state.params, found[0])
+    assert any(jax.tree.leaves(moved["head"]))
+    assert not any(jax.tree.leaves({name: x for name, x in moved.items() if name != "head"}))
+
+
 def test_scaffold_trains_and_keeps_control_variates_where_the_clients_are():
     config = small(clients=8, grouped=True, deal="shards")
     config = with_local(config, method="scaffold", weights="clients")

@@ -115,3 +115,13 @@ def test_a_share_is_set_to_zero_at_once(share):
 def test_what_cannot_be_is_refused(prune):
     with pytest.raises(BadInput, match=r"optim\.prune"):
         SGD(prune=prune)(10)
+
+
+@pytest.mark.parametrize("prune", [Prune(share=0.5), Prune(keep=True)])
+def test_what_is_frozen_is_not_pruned(prune):
+    params = {name: {"kernel": jnp.arange(1.0, 13).reshape(3, 4)} for name in ("body", "head")}
+    tx = SGD(peak_lr=0.1, warmup=0, freeze="^body", prune=prune)(10)
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    after = optax.apply_updates(params, updates)
+    np.testing.assert_array_equal(after["body"]["kernel"], params["body"]["kernel"])
+    assert (after["head"]["kernel"] == 0).sum() == (6 if prune.share else 0)

@@ -76,12 +76,14 @@ class BoxRows:
         part: what to read.
         size: (H, W).
         most: N.
+        sizes: (width, height) that each file is annotated with; none: as the files are.
         max_pixels: the most that an image file may decode to.
     """
 
     part: Annotated
     size: tuple[int, int]
     most: int
+    sizes: Sequence[tuple[int, int]] = ()
     max_pixels: int = MAX_PIXELS
 
     def __len__(self) -> int:
@@ -117,10 +119,20 @@ class BoxRows:
         try:
             ((content, _),) = self.part.files.read([row])
             with open_image(content, self.max_pixels) as opened:
+                if self.sizes and opened.size != tuple(self.sizes[row]):
+                    return self._resized(row, opened.size)
                 return place_image(opened, self.size)
         except UNREADABLE as error:
             reason = getattr(error, "strerror", None) or error
             return BadInput(f"{self.part.files.name(row)} is not a readable image ({reason}): repair or remove it")
+
+    def _resized(self, row: int, size: tuple[int, int]) -> BadInput:
+        """Return the error of an image whose boxes are in pixels of another one."""
+        found, said = (f"{width} x {height}" for width, height in (size, self.sizes[row]))
+        return BadInput(
+            f"{self.part.files.name(row)} is {found} and its annotation is for {said} pixels: give the image that was "
+            "annotated, or scale its boxes"
+        )
 
     @cached_property
     def _kept(self) -> list[OnCanvas | BadInput]:

@@ -141,7 +141,7 @@ def _load(spec: Scenes, signature: Hashable) -> LoadedScenes:
             raise BadInput(f"the {name} split has no images: add some")
         whole, counts = check_boxes(part, spec.most, spec.broken == "skip")
         notes += [f"{name}: {count} {what}" for what, count in counts.items() if count]
-        rows.append(BoxRows(whole, spec.size, spec.most, spec.max_pixels))
+        rows.append(BoxRows(whole, spec.size, spec.most, part.sizes, spec.max_pixels))
         rows[-1].check()
     if not sum(map(len, rows[0].part.boxes)):
         raise BadInput("the train split has no boxes: add some")

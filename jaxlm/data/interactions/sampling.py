@@ -34,7 +34,8 @@ def draw_unmet(
 ) -> np.ndarray:
     """Turn random words into items, uniform over those that a user has not met.
 
-    An item that does not fit is drawn again from the mixed word.
+    An item that does not fit is drawn again from the mixed word; where more than half of what is left is to be drawn
+    without repetition, all of it is put into a random order instead.
 
     Args:
         words: uint64 [B, K].
@@ -44,8 +45,23 @@ def draw_unmet(
         distinct: no item twice in a row.
 
     Returns:
-        int32 [B, K]. It does not end where a user has met all items, or with `distinct` has fewer than K left.
+        int32 [B, K]. It does not end where a user has met all items, and with `distinct` K must be left.
     """
+    if not distinct:
+        return _drawn(words, users, met, items, distinct=False)
+    ends = np.searchsorted(met, users.astype(np.int64)[:, None] * items + [0, items])
+    many = 2 * words.shape[1] > items - (ends[:, 1] - ends[:, 0])
+    found = np.empty(words.shape, np.int32)
+    found[~many] = _drawn(words[~many], users[~many], met, items, distinct=True)
+    for row in np.flatnonzero(many):
+        left = np.setdiff1d(np.arange(items), met[slice(*ends[row])] % items)
+        order = np.argsort(mix(words[row, 0] + GOLDEN * (left + 1).astype(np.uint64)), kind="stable")
+        found[row] = left[order[: words.shape[1]]]
+    return found
+
+
+def _drawn(words: np.ndarray, users: np.ndarray, met: np.ndarray, items: int, *, distinct: bool) -> np.ndarray:
+    """Draw until all items fit, see `draw_unmet`."""
     words = words.copy()
     while True:
         drawn = (words % np.uint64(items)).astype(np.int64)

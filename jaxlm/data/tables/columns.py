@@ -166,8 +166,8 @@ def to_numbers(cells: np.ndarray, places: Sequence[str], name: str, truth: bool 
         else:
             kind = "true or false" if truth else "a number"
             raise BadInput(f"{places[row]}: {name!r} is {cell!r}, not {kind}: correct it, or leave the row out")
-    if len(infinite := np.flatnonzero(np.isinf(found))):
-        raise BadInput(f"{places[infinite[0]]}: {name!r} is {cells[infinite[0]]!r}, too large for a number: correct it")
+    if len(large := np.flatnonzero(np.abs(found) > np.finfo(np.float32).max)):
+        raise BadInput(f"{places[large[0]]}: {name!r} is {cells[large[0]]!r}, too large for a number: correct it")
     return found
 
 

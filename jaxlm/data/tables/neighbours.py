@@ -105,6 +105,8 @@ def fit_neighbours(
         raise BadInput(f"data.neighbours has a count of {spec.count}: give 1 to {len(places) - 1}")
     if lacking := [name for name in spec.columns if name not in cells]:
         raise BadInput(f"data.neighbours names {lacking[0]!r}, and the table has {', '.join(cells)}: correct it")
+    if empty := [name for name in spec.columns if all(cell is None for cell in cells[name])]:
+        raise BadInput(f"data.neighbours names {empty[0]!r}, which has no number in training: name another column")
     numbers = tuple(fit_number(name, to_numbers(cells[name], places, name), "standard") for name in spec.columns)
     points = to_points(numbers, weights, cells, places)
     return NeighbourColumn(numbers, weights, spec.count, tuple(map(tuple, points.tolist())), tuple(targets.tolist()))
