@@ -250,6 +250,7 @@ BROKEN = {
     "a,y\n1,3\n1,4\n": "no column beside 'y' that differs between rows",
     "a,y\n1,3\n2,3\n": "the target 'y' is 3 in every training row: there is nothing to learn",
     "a,y\n1,3\n2,1e999\n": "train.csv line 3: 'y' is '1e999', too large for a number",
+    "a,y\n1e200,3\n2e200,4\n": "train.csv line 2: 'a' is '1e200', too large for a number",
     "a,y\n": "train.csv has no rows: add some",
     "a,a,y\n1,2,3\n": "train.csv line 1: two columns have the name 'a'",
 }
@@ -274,6 +275,10 @@ def test_other_bad_input_is_one_line(tmp_path):
     ):
         with pytest.raises(BadInput, match=message):
             RegressionTable(train_file=path, eval_file=path, target="y", **options).loaded()
+    path = table(tmp_path, "a,b,y\n1,,3\n2,,4\n3,,5\n", "none.csv")
+    neighbours = (Neighbours(("b",), count=1),)
+    with pytest.raises(BadInput, match="data.neighbours names 'b', which has no number in training"):
+        RegressionTable(train_file=path, eval_file=path, target="y", neighbours=neighbours).loaded()
     (tmp_path / "x.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(BadInput, match="x.parquet is not a Parquet file that pyarrow reads"):
         read_frame(tmp_path / "x.parquet")
