@@ -166,7 +166,7 @@ def shorten_warmup(config: Any, before: Any, words: Sequence[str]) -> Any:
         words: the overrides; a warm-up among them is kept.
     """
     warmup, steps = getattr(config.optim, "warmup", 0), before.run.steps
-    if names_warmup(words) or config.run.steps >= steps or 2 * warmup <= config.run.steps:
+    if names_warmup(words) or not 0 < config.run.steps < steps or 2 * warmup <= config.run.steps:
         return config
     shorter = max(warmup * config.run.steps // steps, 1)
     print(f"run.steps {steps} is now {config.run.steps}: optim.warmup {warmup} becomes {shorter}, in proportion")
