@@ -1,5 +1,6 @@
 """The loop that acts in many environments, on an environment whose every step is known; and those on the host."""
 
+import runpy
 from dataclasses import dataclass
 
 import jax
@@ -15,6 +16,7 @@ from jaxlm.environments import (
     Gymnasium,
     Gymnax,
     TimeStep,
+    advance,
     check_environment,
     play,
     rollout,
@@ -138,6 +140,34 @@ def test_a_session_that_is_gone_cuts_its_episodes():
     assert seen.truncated.tolist() == [[True] * 3, [False] * 3]
     np.testing.assert_array_equal(seen.next_observation[0], seen.observation[0])
     assert seen.length.tolist() == [[4] * 3, [1] * 3]
+
+
+def as_in_another_process(monkeypatch):
+    on_host._open.clear()
+    monkeypatch.setattr(on_host, "_numbers", runpy.run_path(on_host.__file__)["_numbers"])
+
+
+@pytest.mark.parametrize("evaluated", [2, 3], ids=["as many copies", "more copies"])
+def test_a_resumed_session_does_not_step_what_its_evaluation_opened(evaluated, monkeypatch):
+    pytest.importorskip("gymnasium")
+    environment = Gymnasium("CartPole-v1")
+    left = lambda seen, _: (jnp.zeros(len(seen), jnp.int32), None)  # noqa: E731
+    as_in_another_process(monkeypatch)
+    worlds = start(environment, keys(2))
+    as_in_another_process(monkeypatch)
+    play(environment, left, keys(evaluated))
+    _, seen = advance(environment, worlds, jnp.zeros(2, jnp.int32), keys(2))
+    assert seen.truncated.all()
+    np.testing.assert_array_equal(seen.next_observation, worlds.observation)
+
+
+def test_a_set_of_another_count_is_another_one():
+    pytest.importorskip("gymnasium")
+    environment = Gymnasium("CartPole-v1")
+    worlds = jax.tree.map(lambda x: x[:2], start(environment, keys(3)))
+    after, seen = advance(environment, worlds, jnp.zeros(2, jnp.int32), keys(2))
+    assert seen.truncated.all()
+    assert (after.state != worlds.state).all()
 
 
 def test_environments_that_cannot_be_made_are_named():

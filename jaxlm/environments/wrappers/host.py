@@ -1,6 +1,7 @@
 """Environments of gymnasium, which run on the host: one call of the host for each step of all copies."""
 
 import itertools
+import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache, partial
@@ -16,7 +17,8 @@ from jaxlm.environments.worlds import Transitions, Worlds
 from jaxlm.errors import BadInput
 
 OPEN = 4  # sets of copies that are kept open: that of training, and those of evaluations
-_numbers = itertools.count(1)
+# A checkpoint names its set by a number: one of another process must not be taken for one of this process. int32.
+_numbers = itertools.count(1 + secrets.randbelow(2**31 - 2**24))
 _open: OrderedDict[int, "_Copies"] = OrderedDict()
 
 
@@ -80,7 +82,7 @@ class Gymnasium:
     ) -> tuple[np.ndarray, ...]:
         number, count = int(np.asarray(numbers)[0]), len(numbers)
         copies = _open.get(number)
-        if copies is None or copies.environment != self:  # of a session before: what was going on is cut
+        if copies is None or (copies.environment, copies.count) != (self, count):  # of a session before: it is cut
             state, observation = self._start(words)
             zero, cut = np.zeros(count, np.float32), np.ones(count, bool)
             return state, observation, np.asarray(before), zero, ~cut, cut
@@ -93,7 +95,7 @@ class _Copies:
 
     def __init__(self, environment: Gymnasium, count: int):
         gymnasium = import_gymnasium()
-        self.environment = environment
+        self.environment, self.count = environment, count
         kind = gymnasium.vector.AsyncVectorEnv if environment.processes else gymnasium.vector.SyncVectorEnv
         same = gymnasium.vector.AutoresetMode.SAME_STEP
         self._vector = kind([partial(_make, environment.name)] * count, autoreset_mode=same)
