@@ -13,15 +13,16 @@ from jaxlm.environments.wrappers.host import Gymnasium
 Policy = Callable[[jax.Array, jax.Array], tuple[jax.Array, Any]]  # (observations [B], keys [B]) -> (actions, extras)
 
 
-def start(environment: Environment, keys: jax.Array) -> Worlds:
+def start(environment: Environment, keys: jax.Array, evaluation: bool = False) -> Worlds:
     """Return environments at the start of an episode each.
 
     Args:
         environment: without a batch axis.
         keys: typed PRNG keys [B].
+        evaluation: whether they are for one evaluation alone, so that those on the host can be closed after it.
     """
     if isinstance(environment, Gymnasium):
-        return environment.start(keys)
+        return environment.start(keys, evaluation)
     state, observation = jax.vmap(environment.reset)(keys)
     count = len(keys)
     return Worlds(state, observation, jnp.zeros(count), jnp.zeros(count, jnp.int32))
@@ -106,6 +107,6 @@ def play(environment: Environment, policy: Policy, keys: jax.Array) -> tuple[jax
         found = jax.tree.map(lambda new, old: jnp.where(done, old, new), (seen.score, seen.length), found)
         return worlds, found, done | seen.done, t + 1
 
-    worlds = start(environment, split[:, 0])
+    worlds = start(environment, split[:, 0], evaluation=True)
     first = (worlds, (worlds.score, worlds.length), jnp.zeros(len(keys), bool), jnp.zeros((), jnp.int32))
     return jax.lax.while_loop(lambda carry: ~carry[2].all(), move, first)[1]

@@ -144,6 +144,7 @@ def test_a_session_that_is_gone_cuts_its_episodes():
 
 def as_in_another_process(monkeypatch):
     on_host._open.clear()
+    on_host._played.clear()
     monkeypatch.setattr(on_host, "_numbers", runpy.run_path(on_host.__file__)["_numbers"])
 
 
@@ -159,6 +160,21 @@ def test_a_resumed_session_does_not_step_what_its_evaluation_opened(evaluated, m
     _, seen = advance(environment, worlds, jnp.zeros(2, jnp.int32), keys(2))
     assert seen.truncated.all()
     np.testing.assert_array_equal(seen.next_observation, worlds.observation)
+
+
+def test_evaluations_do_not_close_what_is_trained_in():
+    pytest.importorskip("gymnasium")
+    environment, left = Gymnasium("CartPole-v1"), jnp.zeros(2, jnp.int32)
+    evaluate = jax.jit(lambda keys: play(environment, lambda seen, _: (left, None), keys))
+    found = []
+    for evaluations in (0, on_host.OPEN):
+        worlds = start(environment, keys(2))
+        for _ in range(evaluations):
+            jax.block_until_ready(evaluate(keys(2)))
+        found.append(advance(environment, worlds, left, keys(2))[1])
+    assert not found[0].truncated.any()
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    assert len(on_host._played) == 1
 
 
 def test_a_set_of_another_count_is_another_one():
