@@ -142,6 +142,29 @@ def test_a_session_that_is_gone_cuts_its_episodes():
     assert seen.length.tolist() == [[4] * 3, [1] * 3]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"reward": jnp.ones(1)}, r"Given.step gives a reward float32\[1\]: give a scalar number"),
+        ({"reward": jnp.bool_(True)}, r"Given.step gives a reward bool\[\]"),
+        ({"terminated": jnp.float32(0)}, r"Given.step gives terminated as float32\[\]: give a scalar that is true or"),
+        ({"truncated": jnp.zeros(1, bool)}, r"Given.step gives truncated as bool\[1\]"),
+    ],
+)
+def test_a_reward_or_a_flag_of_another_kind_is_named(wrong, message):
+    def giving(**changed):
+        class Given(Countdown):
+            def step(self, state, action, key):
+                after, now = super().step(state, action, key)
+                return after, now._replace(**changed)
+
+        return Given()
+
+    check_environment(giving(reward=-1, terminated=False))
+    with pytest.raises(BadInput, match=message):
+        check_environment(giving(**wrong))
+
+
 def as_in_another_process(monkeypatch):
     on_host._open.clear()
     on_host._played.clear()
