@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm import steps
-from jaxlm.environments import Discrete, play, rollout
+from jaxlm.environments import Discrete, check_environment, play, rollout
 from jaxlm.environments.replay import draw_places, experience, n_step, remember, reprioritise
 from jaxlm.errors import BadInput
 from jaxlm.losses.q_learning import temporal_difference
@@ -106,6 +106,7 @@ def check(config: Config) -> None:
         raise BadInput(f"{config.data.environment} has no choice of actions, which a DQN needs: use experiments/sac.py")
     if config.init.path is not None:
         raise BadInput(f"init.path is {config.init.path}, and an agent starts from new weights: leave it out")
+    check_environment(config.data.environment)
 
 
 def renewed(dqn: Any, target: Any, agent: steps.TrainState) -> Any:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm import steps
-from jaxlm.environments import Discrete, play
+from jaxlm.environments import Discrete, check_environment, play
 from jaxlm.errors import BadInput
 from jaxlm.metrics.episodes import episode_metrics
 from jaxlm.parallel import Placement
@@ -54,6 +54,7 @@ def check(config: Config) -> None:
         raise BadInput(f"actions are {space}: these losses are for actions to choose from")
     if config.loss.needs_target and not config.run.ema:
         raise BadInput("run.ema is 0, and the average of the parameters is the target net: set --run.ema 0.995")
+    check_environment(config.data.environment)
 
 
 def predictor(config: Config, run: RunDirectory) -> Predictor:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm import steps
-from jaxlm.environments import play, rollout
+from jaxlm.environments import check_environment, play, rollout
 from jaxlm.environments.replay import draw_places, experience, n_step, remember
 from jaxlm.environments.wrappers.unit_actions import UnitActions
 from jaxlm.errors import BadInput
@@ -118,6 +118,7 @@ def check(config: Config) -> None:
     config.loss.check(config.data.environments)
     if config.init.path is not None:
         raise BadInput(f"init.path is {config.init.path}, and an agent starts from new weights: leave it out")
+    check_environment(config.data.environment)
 
 
 def given(value: Any, batch: Any) -> Any:

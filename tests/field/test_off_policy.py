@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from harness import keeps_the_laws, places
@@ -10,7 +11,7 @@ from harness import keeps_the_laws, places
 from jaxlm.data import Episodes
 from jaxlm.data.agents.transitions import RecordedTransitions
 from jaxlm.data.text.prompts import DigitPrompts
-from jaxlm.environments import CartPole, Pendulum
+from jaxlm.environments import Box, CartPole, Discrete, Pendulum, TimeStep
 from jaxlm.environments.replay import ReplaySpec
 from jaxlm.errors import BadInput
 from jaxlm.losses import CQL, DQN, GRPO, SAC
@@ -116,6 +117,37 @@ def test_runs_that_share_a_program_have_the_decay_of_their_own_config(tmp_path):
     assert_same_bits(averages["shared"], averages["alone"])
     with pytest.raises(AssertionError):
         assert_same_bits(averages["first"], averages["alone"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """Shows one number where it should show two, or shows NaN after a step."""
+
+    fault: str
+    action_space: Discrete | Box
+    observation_space = Box(-1.0, 1.0, (2,))
+
+    def reset(self, key):
+        return jnp.int32(0), jnp.zeros(1 if self.fault == "shape" else 2)
+
+    def step(self, state, action, key):
+        seen = self.reset(key)[1] + (jnp.nan if self.fault == "nan" else 0)
+        return state + 1, TimeStep(seen, jnp.float32(1), state >= 5, jnp.bool_(False))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("shape", r"Broken.reset gives an observation float32\[1\]"), ("nan", "gives an observation that is not finite")],
+)
+@pytest.mark.parametrize("experiment", ["dqn", "sac", "offline"])
+def test_a_broken_environment_is_named_before_a_run(experiment, fault, message):
+    environment = Broken(fault, Box(-1.0, 1.0, (1,)) if experiment == "sac" else Discrete(2))
+    config = SOFT if experiment == "sac" else DEEP
+    data = dataclasses.replace(GAME, environment=environment)
+    if experiment == "offline":
+        config, data = dataclasses.replace(DEEP, loss=CQL()), dataclasses.replace(NEVER, environment=environment)
+    with pytest.raises(BadInput, match=message):
+        build_of(experiment)(dataclasses.replace(config, data=data), local())
 
 
 PENDULUM, GPT_ALONE = Episodes(environment=Pendulum(), environments=4), SORT.model.base
