@@ -8,20 +8,31 @@ import numpy as np
 
 from jaxlm.environments.protocol import Box, Discrete, Environment, TimeStep
 from jaxlm.environments.rollout import rollout, start
-from jaxlm.environments.wrappers.host import Gymnasium
+from jaxlm.environments.wrappers.host import Gymnasium, refuse_on_host
 from jaxlm.errors import BadInput
 
 STEPS = 64
 
 
-@lru_cache(maxsize=64)
-def check_environment(environment: Environment) -> None:
+def check_environment(environment: Environment, devices: int = 1) -> None:
     """Take some steps by chance in an environment before a run begins with it.
+
+    Args:
+        environment: without a batch axis.
+        devices: that the run is on.
 
     Raises:
         BadInput: an observation of another shape or dtype than its space has, a reward or flag that is no scalar of its
-            kind, a state that changes its shape, or a number that is not finite.
+            kind, a state that changes its shape, a number that is not finite, or an environment on the host for more
+            than one device.
     """
+    if devices > 1:
+        refuse_on_host(environment, "for one device: leave --place.kind local")
+    _check_steps(environment)  # type: ignore[arg-type]  # a frozen dataclass, so it has a hash
+
+
+@lru_cache(maxsize=64)
+def _check_steps(environment: Environment) -> None:
     name, space = type(environment).__name__, environment.observation_space
     if not isinstance(environment, Gymnasium):
         state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
@@ -72,7 +83,7 @@ def _kind(x: jax.ShapeDtypeStruct) -> tuple[tuple[int, ...], str]:
     return x.shape, str(x.dtype)
 
 
-def _words(x: jax.ShapeDtypeStruct) -> str:
+def _words(x: jax.Array | jax.ShapeDtypeStruct) -> str:
     return f"{x.dtype}{list(x.shape)}"
 
 

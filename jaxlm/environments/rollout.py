@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxlm.environments.protocol import Environment
 from jaxlm.environments.worlds import Transitions, Worlds
 from jaxlm.environments.wrappers.host import Gymnasium
+from jaxlm.environments.wrappers.unit_actions import UnitActions
 
 Policy = Callable[[jax.Array, jax.Array], tuple[jax.Array, Any]]  # (observations [B], keys [B]) -> (actions, extras)
 
@@ -21,6 +22,8 @@ def start(environment: Environment, keys: jax.Array, evaluation: bool = False) -
         keys: typed PRNG keys [B].
         evaluation: whether they are for one evaluation alone, so that those on the host can be closed after it.
     """
+    if isinstance(environment, UnitActions) and isinstance(environment.inside, Gymnasium):
+        environment = environment.inside
     if isinstance(environment, Gymnasium):
         return environment.start(keys, evaluation)
     state, observation = jax.vmap(environment.reset)(keys)
@@ -42,6 +45,9 @@ def advance(
     Returns:
         (worlds, transitions [B, ...] with extras None)
     """
+    if isinstance(environment, UnitActions) and isinstance(environment.inside, Gymnasium):
+        worlds, seen = environment.inside.advance(worlds, environment.outside(actions), keys)
+        return worlds, seen._replace(action=actions)
     if isinstance(environment, Gymnasium):
         return environment.advance(worlds, actions, keys)
 

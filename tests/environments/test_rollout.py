@@ -23,6 +23,7 @@ from jaxlm.environments import (
     start,
 )
 from jaxlm.environments.wrappers import host as on_host
+from jaxlm.environments.wrappers.unit_actions import UnitActions
 from jaxlm.errors import BadInput
 
 
@@ -127,6 +128,18 @@ def test_gymnasium_on_the_host_gives_its_own_steps():
             assert (seen.reward[t, b], seen.terminated[t, b]) == (reward, terminated)
         assert seen.length[t + 1, b] == 1
         assert np.abs(seen.observation[t + 1, b]).max() <= 0.05
+
+
+def test_actions_from_minus_one_to_one_are_mapped_on_the_host():
+    pytest.importorskip("gymnasium")
+    environment, unit = Gymnasium("Pendulum-v1"), jnp.array([[0.25], [-1.0], [1.0]])
+    assert environment.action_space == Box((-2.0,), (2.0,), (1,))
+    found = []
+    for inside, actions in ((environment, 2 * unit), (UnitActions(environment), unit)):
+        worlds = start(inside, keys())
+        found.append(advance(inside, worlds, actions, keys())[1])
+    np.testing.assert_array_equal(found[1].action, unit)
+    jax.tree.map(np.testing.assert_array_equal, found[0]._replace(action=unit), found[1])
 
 
 def test_a_session_that_is_gone_cuts_its_episodes():

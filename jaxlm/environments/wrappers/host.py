@@ -132,6 +132,17 @@ class _Copies:
         self._vector.close()
 
 
+def refuse_on_host(environment: Any, why: str) -> None:
+    """Raise BadInput for an environment of gymnasium, where one has to be compiled.
+
+    Args:
+        environment: any.
+        why: the rest of the message, from what such an environment is for, with what to do instead.
+    """
+    if isinstance(environment, Gymnasium):
+        raise BadInput(f"{environment.name} is an environment of gymnasium, which runs on the host, {why}")
+
+
 def import_gymnasium() -> Any:
     """Return gymnasium; raises BadInput where it is not installed."""
     try:
