@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm import steps
-from jaxlm.environments import Discrete, play, rollout
+from jaxlm.environments import Discrete, check_environment, play, rollout
 from jaxlm.environments.replay import draw_places, experience, n_step, remember, reprioritise
 from jaxlm.errors import BadInput
 from jaxlm.losses.q_learning import temporal_difference
@@ -27,7 +27,7 @@ from jaxlm.train.compose import joint_updates
 def build(config: Config, place: Placement) -> Experiment:
     """Compose Mnih et al. 2015, algorithm 1: act, remember, draw, descend, renew the target."""
     model, data, dqn, run = config.model, config.data, config.loss, config.run
-    check(config)
+    check(config, place)
     environment, kept, total = data.environment, dqn.replay, run.steps * dqn.updates
     tx, count = config.optim(total), kept.batch // data.environments
     loss = transforms.freeze(transforms.cast(dqn(model), run.dtype), config.optim.frozen)
@@ -97,7 +97,7 @@ def build(config: Config, place: Placement) -> Experiment:
     )
 
 
-def check(config: Config) -> None:
+def check(config: Config, place: Placement) -> None:
     """Check that model, environment and numbers go together; raises BadInput."""
     config.model.validate()
     config.data.check(config.model, config.run.repeat)
@@ -106,6 +106,7 @@ def check(config: Config) -> None:
         raise BadInput(f"{config.data.environment} has no choice of actions, which a DQN needs: use experiments/sac.py")
     if config.init.path is not None:
         raise BadInput(f"init.path is {config.init.path}, and an agent starts from new weights: leave it out")
+    check_environment(config.data.environment, place.devices)
 
 
 def renewed(dqn: Any, target: Any, agent: steps.TrainState) -> Any:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm import steps
-from jaxlm.environments import Discrete, play
+from jaxlm.environments import Discrete, check_environment, play
 from jaxlm.errors import BadInput
 from jaxlm.metrics.episodes import episode_metrics
 from jaxlm.parallel import Placement
@@ -25,7 +25,7 @@ from jaxlm.train.compose import supervised
 def build(config: Config, place: Placement) -> Experiment:
     """Compose a loss whose target net is the average of the parameters, and an evaluation by playing."""
     model, data, run = config.model, config.data, config.run
-    check(config)
+    check(config, place)
     loss = transforms.cast(transforms.freeze(config.loss(model), config.optim.frozen), run.dtype)
     grad, tx = steps.accumulate(steps.grad(loss), run.accumulate), config.optim(run.steps)
 
@@ -47,13 +47,14 @@ def build(config: Config, place: Placement) -> Experiment:
     return replace(composed, step=transforms.skip_nonfinite(step, run.skip_limit))
 
 
-def check(config: Config) -> None:
+def check(config: Config, place: Placement) -> None:
     """Check that loss, environment and options go together; raises BadInput."""
     space = config.data.environment.action_space
     if not isinstance(space, Discrete):
         raise BadInput(f"actions are {space}: these losses are for actions to choose from")
     if config.loss.needs_target and not config.run.ema:
         raise BadInput("run.ema is 0, and the average of the parameters is the target net: set --run.ema 0.995")
+    check_environment(config.data.environment, place.devices)
 
 
 def predictor(config: Config, run: RunDirectory) -> Predictor:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm import steps
-from jaxlm.environments import Box, Gymnasium, Policy, Transitions, check_environment, play, rollout, start
+from jaxlm.environments import Box, Policy, Transitions, check_environment, play, rollout, start
 from jaxlm.errors import BadInput
 from jaxlm.losses.advantages import generalised_advantages, whiten
 from jaxlm.metrics.episodes import episode_metrics
@@ -89,9 +89,7 @@ def check(config: Config, place: Placement) -> None:
     model, environment = config.model, config.data.environment
     model.validate()
     config.data.check(model, config.run.repeat)
-    check_environment(environment)
-    if isinstance(environment, Gymnasium) and place.devices > 1:
-        raise BadInput("an environment of gymnasium runs on the host, for one device: leave --place.kind local")
+    check_environment(environment, place.devices)
     shape, name = environment.observation_space.shape, type(environment).__name__
     if isinstance(environment.action_space, Box) != model.continuous:
         option = "--model.no-continuous" if model.continuous else "--model.continuous"

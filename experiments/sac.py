@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlm import steps
-from jaxlm.environments import play, rollout
+from jaxlm.environments import check_environment, play, rollout
 from jaxlm.environments.replay import draw_places, experience, n_step, remember
 from jaxlm.environments.wrappers.unit_actions import UnitActions
 from jaxlm.errors import BadInput
@@ -29,7 +29,7 @@ from jaxlm.train.compose import joint_updates
 def build(config: Config, place: Placement) -> Experiment:
     """Compose algorithm 1 of arXiv:1812.05905: act, remember, draw, and descend with critics, policy, temperature."""
     model, data, sac, run = config.model, config.data, config.loss, config.run
-    check(config)
+    check(config, place)
     environment, kept, total = UnitActions(data.environment), sac.replay, run.steps * sac.updates
     tx, count = config.optim(total), kept.batch // data.environments
     losses = {name: getattr(sac, name)(model) for name in ("critic", "actor", "temperature")}
@@ -110,7 +110,7 @@ def build(config: Config, place: Placement) -> Experiment:
     )
 
 
-def check(config: Config) -> None:
+def check(config: Config, place: Placement) -> None:
     """Check that model, environment and numbers go together; raises BadInput."""
     config.model.validate()
     UnitActions(config.data.environment)
@@ -118,6 +118,7 @@ def check(config: Config) -> None:
     config.loss.check(config.data.environments)
     if config.init.path is not None:
         raise BadInput(f"init.path is {config.init.path}, and an agent starts from new weights: leave it out")
+    check_environment(config.data.environment, place.devices)
 
 
 def given(value: Any, batch: Any) -> Any:

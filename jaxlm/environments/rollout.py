@@ -9,19 +9,23 @@ import jax.numpy as jnp
 from jaxlm.environments.protocol import Environment
 from jaxlm.environments.worlds import Transitions, Worlds
 from jaxlm.environments.wrappers.host import Gymnasium
+from jaxlm.environments.wrappers.unit_actions import UnitActions
 
 Policy = Callable[[jax.Array, jax.Array], tuple[jax.Array, Any]]  # (observations [B], keys [B]) -> (actions, extras)
 
 
-def start(environment: Environment, keys: jax.Array) -> Worlds:
+def start(environment: Environment, keys: jax.Array, evaluation: bool = False) -> Worlds:
     """Return environments at the start of an episode each.
 
     Args:
         environment: without a batch axis.
         keys: typed PRNG keys [B].
+        evaluation: whether they are for one evaluation alone, so that those on the host can be closed after it.
     """
+    if isinstance(environment, UnitActions) and isinstance(environment.inside, Gymnasium):
+        environment = environment.inside
     if isinstance(environment, Gymnasium):
-        return environment.start(keys)
+        return environment.start(keys, evaluation)
     state, observation = jax.vmap(environment.reset)(keys)
     count = len(keys)
     return Worlds(state, observation, jnp.zeros(count), jnp.zeros(count, jnp.int32))
@@ -41,6 +45,9 @@ def advance(
     Returns:
         (worlds, transitions [B, ...] with extras None)
     """
+    if isinstance(environment, UnitActions) and isinstance(environment.inside, Gymnasium):
+        worlds, seen = environment.inside.advance(worlds, environment.outside(actions), keys)
+        return worlds, seen._replace(action=actions)
     if isinstance(environment, Gymnasium):
         return environment.advance(worlds, actions, keys)
 
@@ -106,6 +113,6 @@ def play(environment: Environment, policy: Policy, keys: jax.Array) -> tuple[jax
         found = jax.tree.map(lambda new, old: jnp.where(done, old, new), (seen.score, seen.length), found)
         return worlds, found, done | seen.done, t + 1
 
-    worlds = start(environment, split[:, 0])
+    worlds = start(environment, split[:, 0], evaluation=True)
     first = (worlds, (worlds.score, worlds.length), jnp.zeros(len(keys), bool), jnp.zeros((), jnp.int32))
     return jax.lax.while_loop(lambda carry: ~carry[2].all(), move, first)[1]

@@ -1,5 +1,6 @@
 """The loop that acts in many environments, on an environment whose every step is known; and those on the host."""
 
+import runpy
 from dataclasses import dataclass
 
 import jax
@@ -15,12 +16,14 @@ from jaxlm.environments import (
     Gymnasium,
     Gymnax,
     TimeStep,
+    advance,
     check_environment,
     play,
     rollout,
     start,
 )
 from jaxlm.environments.wrappers import host as on_host
+from jaxlm.environments.wrappers.unit_actions import UnitActions
 from jaxlm.errors import BadInput
 
 
@@ -127,6 +130,18 @@ def test_gymnasium_on_the_host_gives_its_own_steps():
         assert np.abs(seen.observation[t + 1, b]).max() <= 0.05
 
 
+def test_actions_from_minus_one_to_one_are_mapped_on_the_host():
+    pytest.importorskip("gymnasium")
+    environment, unit = Gymnasium("Pendulum-v1"), jnp.array([[0.25], [-1.0], [1.0]])
+    assert environment.action_space == Box((-2.0,), (2.0,), (1,))
+    found = []
+    for inside, actions in ((environment, 2 * unit), (UnitActions(environment), unit)):
+        worlds = start(inside, keys())
+        found.append(advance(inside, worlds, actions, keys())[1])
+    np.testing.assert_array_equal(found[1].action, unit)
+    jax.tree.map(np.testing.assert_array_equal, found[0]._replace(action=unit), found[1])
+
+
 def test_a_session_that_is_gone_cuts_its_episodes():
     pytest.importorskip("gymnasium")
     environment = Gymnasium("CartPole-v1")
@@ -138,6 +153,73 @@ def test_a_session_that_is_gone_cuts_its_episodes():
     assert seen.truncated.tolist() == [[True] * 3, [False] * 3]
     np.testing.assert_array_equal(seen.next_observation[0], seen.observation[0])
     assert seen.length.tolist() == [[4] * 3, [1] * 3]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"reward": jnp.ones(1)}, r"Given.step gives a reward float32\[1\]: give a scalar number"),
+        ({"reward": jnp.bool_(True)}, r"Given.step gives a reward bool\[\]"),
+        ({"terminated": jnp.float32(0)}, r"Given.step gives terminated as float32\[\]: give a scalar that is true or"),
+        ({"truncated": jnp.zeros(1, bool)}, r"Given.step gives truncated as bool\[1\]"),
+    ],
+)
+def test_a_reward_or_a_flag_of_another_kind_is_named(wrong, message):
+    def giving(**changed):
+        class Given(Countdown):
+            def step(self, state, action, key):
+                after, now = super().step(state, action, key)
+                return after, now._replace(**changed)
+
+        return Given()
+
+    check_environment(giving(reward=-1, terminated=False))
+    with pytest.raises(BadInput, match=message):
+        check_environment(giving(**wrong))
+
+
+def as_in_another_process(monkeypatch):
+    on_host._open.clear()
+    on_host._played.clear()
+    monkeypatch.setattr(on_host, "_numbers", runpy.run_path(on_host.__file__)["_numbers"])
+
+
+@pytest.mark.parametrize("evaluated", [2, 3], ids=["as many copies", "more copies"])
+def test_a_resumed_session_does_not_step_what_its_evaluation_opened(evaluated, monkeypatch):
+    pytest.importorskip("gymnasium")
+    environment = Gymnasium("CartPole-v1")
+    left = lambda seen, _: (jnp.zeros(len(seen), jnp.int32), None)  # noqa: E731
+    as_in_another_process(monkeypatch)
+    worlds = start(environment, keys(2))
+    as_in_another_process(monkeypatch)
+    play(environment, left, keys(evaluated))
+    _, seen = advance(environment, worlds, jnp.zeros(2, jnp.int32), keys(2))
+    assert seen.truncated.all()
+    np.testing.assert_array_equal(seen.next_observation, worlds.observation)
+
+
+def test_evaluations_do_not_close_what_is_trained_in():
+    pytest.importorskip("gymnasium")
+    environment, left = Gymnasium("CartPole-v1"), jnp.zeros(2, jnp.int32)
+    evaluate = jax.jit(lambda keys: play(environment, lambda seen, _: (left, None), keys))
+    found = []
+    for evaluations in (0, on_host.OPEN):
+        worlds = start(environment, keys(2))
+        for _ in range(evaluations):
+            jax.block_until_ready(evaluate(keys(2)))
+        found.append(advance(environment, worlds, left, keys(2))[1])
+    assert not found[0].truncated.any()
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    assert len(on_host._played) == 1
+
+
+def test_a_set_of_another_count_is_another_one():
+    pytest.importorskip("gymnasium")
+    environment = Gymnasium("CartPole-v1")
+    worlds = jax.tree.map(lambda x: x[:2], start(environment, keys(3)))
+    after, seen = advance(environment, worlds, jnp.zeros(2, jnp.int32), keys(2))
+    assert seen.truncated.all()
+    assert (after.state != worlds.state).all()
 
 
 def test_environments_that_cannot_be_made_are_named():

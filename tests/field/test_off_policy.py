@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from harness import keeps_the_laws, places
@@ -10,7 +11,7 @@ from harness import keeps_the_laws, places
 from jaxlm.data import Episodes
 from jaxlm.data.agents.transitions import RecordedTransitions
 from jaxlm.data.text.prompts import DigitPrompts
-from jaxlm.environments import CartPole, Pendulum
+from jaxlm.environments import Box, CartPole, Discrete, Gymnasium, Pendulum, TimeStep
 from jaxlm.environments.replay import ReplaySpec
 from jaxlm.errors import BadInput
 from jaxlm.losses import CQL, DQN, GRPO, SAC
@@ -21,7 +22,7 @@ from jaxlm.models.q_network import QNetwork
 from jaxlm.models.soft_actor_critic import SoftActorCritic
 from jaxlm.nn.lora import LoRA
 from jaxlm.optim import Adam
-from jaxlm.parallel import local
+from jaxlm.parallel import local, mesh
 from jaxlm.runs.load import load_module
 from jaxlm.train import Config, Run, train
 from jaxlm.train.init_from import InitFrom
@@ -116,6 +117,66 @@ def test_runs_that_share_a_program_have_the_decay_of_their_own_config(tmp_path):
     assert_same_bits(averages["shared"], averages["alone"])
     with pytest.raises(AssertionError):
         assert_same_bits(averages["first"], averages["alone"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """Shows one number where it should show two, or shows NaN after a step."""
+
+    fault: str
+    action_space: Discrete | Box
+    observation_space = Box(-1.0, 1.0, (2,))
+
+    def reset(self, key):
+        return jnp.int32(0), jnp.zeros(1 if self.fault == "shape" else 2)
+
+    def step(self, state, action, key):
+        seen = self.reset(key)[1] + (jnp.nan if self.fault == "nan" else 0)
+        return state + 1, TimeStep(seen, jnp.float32(1), state >= 5, jnp.bool_(False))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("shape", r"Broken.reset gives an observation float32\[1\]"), ("nan", "gives an observation that is not finite")],
+)
+@pytest.mark.parametrize("experiment", ["dqn", "sac", "offline"])
+def test_a_broken_environment_is_named_before_a_run(experiment, fault, message):
+    environment = Broken(fault, Box(-1.0, 1.0, (1,)) if experiment == "sac" else Discrete(2))
+    config = SOFT if experiment == "sac" else DEEP
+    data = dataclasses.replace(GAME, environment=environment)
+    if experiment == "offline":
+        config, data = dataclasses.replace(DEEP, loss=CQL()), dataclasses.replace(NEVER, environment=environment)
+    with pytest.raises(BadInput, match=message):
+        build_of(experiment)(dataclasses.replace(config, data=data), local())
+
+
+def on_the_host(experiment):
+    pytest.importorskip("gymnasium")
+    environment = Gymnasium("Pendulum-v1" if experiment == "sac" else "CartPole-v1")
+    data = dataclasses.replace(GAME, environment=environment, environments=2, eval_episodes=2)
+    if experiment == "offline":
+        return dataclasses.replace(DEEP, loss=CQL(), data=dataclasses.replace(NEVER, environment=environment))
+    return dataclasses.replace(SOFT if experiment == "sac" else DEEP, data=data)
+
+
+@pytest.mark.parametrize("experiment", ["dqn", "sac"])
+def test_an_agent_with_a_replay_learns_on_the_host(experiment):
+    config = on_the_host(experiment)
+    agent = build_of(experiment)(config, local())
+    state, metrics = jax.jit(agent.step)(jax.jit(agent.init)(jax.random.key(0)), agent.train_data[0])
+    assert (metrics["skipped"].total, state.parts["replay"].written) == (0, 16 + 2 * 2)
+    replay = state.parts["replay"].items
+    kept = [replay[name][:, : state.parts["replay"].written] for name in ("observation", "next_observation", "action")]
+    assert (np.abs(kept[1] - kept[0]).max(-1) > 0).all()
+    assert np.abs(kept[2]).max() <= 1
+    found = jax.jit(agent.evaluations["eval"].outputs)(state, agent.evaluations["eval"].data[0])
+    assert found["length"].total / found["length"].weight >= (200 if experiment == "sac" else 8)
+
+
+@pytest.mark.parametrize("experiment", ["dqn", "sac", "offline"])
+def test_the_host_is_refused_for_several_devices(experiment):
+    with pytest.raises(BadInput, match="-v1 is an environment of gymnasium, which runs on the host, for one device"):
+        build_of(experiment)(on_the_host(experiment), mesh())
 
 
 PENDULUM, GPT_ALONE = Episodes(environment=Pendulum(), environments=4), SORT.model.base

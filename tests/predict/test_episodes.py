@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxlm.data import Episodes
 from jaxlm.data.images.canvas import Canvas, gif_bytes
-from jaxlm.environments import Acrobot, Breakout, CartPole, Catch, MountainCar, Pendulum
+from jaxlm.environments import Acrobot, Breakout, CartPole, Catch, Gymnasium, MountainCar, Pendulum
 from jaxlm.errors import BadInput
 from jaxlm.predict.agents import episodes
 from jaxlm.predict.agents.actions import action_predictor
@@ -48,6 +48,14 @@ def test_an_episode_ends_where_the_environment_ends_it():
     again = episodes.play_episode(environment, follower(environment), {}, seed=1)
     np.testing.assert_array_equal(episode.observations, again.observations)
     np.testing.assert_array_equal(episode.states.values, episode.observations)
+
+
+def test_an_episode_on_the_host_is_refused_in_one_line():
+    pytest.importorskip("gymnasium")
+    environment = Gymnasium("CartPole-v1")
+    with pytest.raises(BadInput, match="CartPole-v1 is an environment of gymnasium, .* and is not drawn") as raised:
+        episodes.play_episode(environment, follower(environment), {}, seed=0)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

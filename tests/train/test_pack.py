@@ -13,9 +13,10 @@ import signal
 import numpy as np
 import pytest
 
-from jaxlm.data import Bytes, Text
+from jaxlm.data import Bytes, Episodes, Text
 from jaxlm.data.images.augment import RandomCrop
 from jaxlm.data.images.sources import Digits
+from jaxlm.environments import CartPole, Gymnasium
 from jaxlm.errors import BadInput
 from jaxlm.interrupt import Stopped
 from jaxlm.losses import Classification
@@ -225,10 +226,13 @@ def test_which_runs_can_share_a_program():
     assert program_digest(held[0], ["run.ema"]) == key != program_digest(at(PERCEPTRON, 0, 0.01, ema=0.0))
     assert program_digest(held[1], hyperparameters(held[1])) != key
     assert can_train_together(PERCEPTRON)
+    host = dataclasses.replace(PERCEPTRON, data=Episodes(environment=Gymnasium("CartPole-v1")))
+    assert can_train_together(dataclasses.replace(host, data=Episodes(environment=CartPole())))
     apart = [
         dataclasses.replace(PERCEPTRON, place=PlacementSpec(kind="mesh")),
         dataclasses.replace(PERCEPTRON, init=InitFrom(path="x")),
         at(PERCEPTRON, 0, 0.01, patience=2),
         at(PERCEPTRON, 0, 0.01, repeat=3),
+        host,
     ]
     assert not any(map(can_train_together, apart))

@@ -1,6 +1,7 @@
 """Environments of gymnasium, which run on the host: one call of the host for each step of all copies."""
 
 import itertools
+import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache, partial
@@ -15,9 +16,11 @@ from jaxlm.environments.protocol import Box, Discrete
 from jaxlm.environments.worlds import Transitions, Worlds
 from jaxlm.errors import BadInput
 
-OPEN = 4  # sets of copies that are kept open: that of training, and those of evaluations
-_numbers = itertools.count(1)
+OPEN = 4  # sets of copies that are kept open to train in; of those to evaluate in, the last one is
+# A checkpoint names its set by a number: one of another process must not be taken for one of this process. int32.
+_numbers = itertools.count(1 + secrets.randbelow(2**31 - 2**24))
 _open: OrderedDict[int, "_Copies"] = OrderedDict()
+_played: dict[int, "_Copies"] = {}  # the set of an evaluation; they do not take the place of one that is trained in
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,17 @@ class Gymnasium:
         """Return the space of actions."""
         return _spaces(self.name)[1]
 
-    def start(self, keys: jax.Array) -> Worlds:
-        """Return copies at the start of an episode each, which PRNG keys [B] seed."""
+    def start(self, keys: jax.Array, evaluation: bool = False) -> Worlds:
+        """Return copies at the start of an episode each.
+
+        Args:
+            keys: PRNG keys [B] that seed them.
+            evaluation: whether they are for one evaluation: they are closed when the next one starts.
+        """
         count = len(keys)
         shapes = jax.ShapeDtypeStruct((count,), jnp.int32), self._like(count)
-        state, observation = io_callback(self._start, shapes, jax.random.key_data(keys), ordered=True)
+        begin = partial(self._start, evaluation=evaluation)
+        state, observation = io_callback(begin, shapes, jax.random.key_data(keys), ordered=True)
         return Worlds(state, observation, jnp.zeros(count), jnp.zeros(count, jnp.int32))
 
     def advance(self, worlds: Worlds, actions: jax.Array, keys: jax.Array) -> tuple[Worlds, Transitions]:
@@ -68,9 +77,12 @@ class Gymnasium:
     def _like(self, count: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((count, *self.observation_space.shape), jnp.float32)
 
-    def _start(self, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _start(self, words: np.ndarray, evaluation: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        if evaluation:
+            while _played:
+                _played.popitem()[1].close()
         number, copies = next(_numbers), _Copies(self, len(words))
-        _open[number] = copies
+        (_played if evaluation else _open)[number] = copies
         while len(_open) > OPEN:
             _open.popitem(last=False)[1].close()
         return np.full(len(words), number, np.int32), copies.reset(words)
@@ -79,12 +91,13 @@ class Gymnasium:
         self, numbers: np.ndarray, before: np.ndarray, actions: np.ndarray, words: np.ndarray
     ) -> tuple[np.ndarray, ...]:
         number, count = int(np.asarray(numbers)[0]), len(numbers)
-        copies = _open.get(number)
-        if copies is None or copies.environment != self:  # of a session before: what was going on is cut
+        copies = _open.get(number) or _played.get(number)
+        if copies is None or (copies.environment, copies.count) != (self, count):  # of a session before: it is cut
             state, observation = self._start(words)
             zero, cut = np.zeros(count, np.float32), np.ones(count, bool)
             return state, observation, np.asarray(before), zero, ~cut, cut
-        _open.move_to_end(number)
+        if number in _open:
+            _open.move_to_end(number)
         return np.asarray(numbers), *copies.step(np.asarray(actions))
 
 
@@ -93,7 +106,7 @@ class _Copies:
 
     def __init__(self, environment: Gymnasium, count: int):
         gymnasium = import_gymnasium()
-        self.environment = environment
+        self.environment, self.count = environment, count
         kind = gymnasium.vector.AsyncVectorEnv if environment.processes else gymnasium.vector.SyncVectorEnv
         same = gymnasium.vector.AutoresetMode.SAME_STEP
         self._vector = kind([partial(_make, environment.name)] * count, autoreset_mode=same)
@@ -117,6 +130,17 @@ class _Copies:
     def close(self) -> None:
         """End the processes."""
         self._vector.close()
+
+
+def refuse_on_host(environment: Any, why: str) -> None:
+    """Raise BadInput for an environment of gymnasium, where one has to be compiled.
+
+    Args:
+        environment: any.
+        why: the rest of the message, from what such an environment is for, with what to do instead.
+    """
+    if isinstance(environment, Gymnasium):
+        raise BadInput(f"{environment.name} is an environment of gymnasium, which runs on the host, {why}")
 
 
 def import_gymnasium() -> Any:

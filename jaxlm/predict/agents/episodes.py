@@ -18,6 +18,7 @@ from jaxlm.environments import (
     MountainCar,
     Pendulum,
 )
+from jaxlm.environments.wrappers.host import refuse_on_host
 from jaxlm.predict.predictor import Predictor
 
 LONGEST, FRAMES = 1000, 200  # steps that are played, and frames that are kept of them
@@ -50,7 +51,11 @@ def play_episode(environment: Environment, predictor: Predictor, variables: Any,
         predictor: of a run of an agent; its outputs have "action".
         variables: of the run.
         seed: of the episode.
+
+    Raises:
+        BadInput: an environment on the host.
     """
+    refuse_on_host(environment, "and is not drawn: ask what the agent does, `jaxlm predict RUN OBSERVATION`")
 
     @jax.jit
     def play(variables: Any, key: jax.Array) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from functools import wraps
 from typing import Any
 
+from jaxlm.environments import Gymnasium
 from jaxlm.optim import Spec
 from jaxlm.parallel import Placement
 from jaxlm.runs.serialise import digest, flatten, to_json
@@ -34,6 +35,8 @@ def program_digest(config: Any, hyperparameters: Collection[str] = ()) -> str | 
 def can_train_together(config: Any) -> bool:
     """Whether runs of one program can also be trained at the same time, see `train.pack`."""
     run = config.run
+    if isinstance(getattr(config.data, "environment", None), Gymnasium):
+        return False  # the host takes the steps of one run after another
     return config.place.kind == "local" and run.repeat == 1 and run.patience is None and config.init.path is None
 
 
