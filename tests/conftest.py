@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import platform
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 # Compiling is most of what these tiny programs cost. One flag halves it, and two more, where jaxlib still has the older
-# emitters of fusions, more than halve it again. The slow tests go without them (.ci/run).
+# emitters of fusions, more than halve it again. Slow tests of exactness go without them (.ci/run).
 FLAGS = ["--xla_force_host_platform_device_count=4", "--xla_backend_optimization_level=0"]
 OLDEST = version("jaxlib").startswith("0.10.")
 if OLDEST:
@@ -46,7 +47,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 def little_memory() -> Iterator[None]:
     """Give the memory of a module's programs back: two workers that keep all of them have 14 GB at the end."""
     yield
-    if sys.platform == "linux" and resident() > MOST:
+    if platform.libc_ver()[0] == "glibc" and resident() > MOST:
         jax.clear_caches()
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
