@@ -22,9 +22,9 @@ def check_environment(environment: Environment, devices: int = 1) -> None:
         devices: that the run is on.
 
     Raises:
-        BadInput: an observation of another shape or dtype than its space has, a reward or flag that is no scalar of its
-            kind, a state that changes its shape, a number that is not finite, or an environment on the host for more
-            than one device.
+        BadInput: an observation of another shape or dtype than its space has, a reward or flag that is not a scalar of
+            its kind, a state that changes its shape, a number that is not finite, or an environment on the host for
+            more than one device.
     """
     if devices > 1:
         refuse_on_host(environment, "for one device: leave --place.kind local")

@@ -129,9 +129,9 @@ def detection(model: Any, spec: Detection) -> LossFn:
 
     The batch has "image" float32 (B, H, W, C); "boxes" float32 (B, N, 4); "classes" int32 (B, N), -1 where there is no
     box; and optional "crowd" bool (B, N), boxes that are not trained on, and "mask" float32 (B,). The sums of all
-    three have one denominator, in which an image without such a place counts as one, so that background is learnt from
-    and gradients do not depend on micro-batches or devices. Metrics are "loss" and its parts, "class_loss", "box_loss"
-    and "centre_loss".
+    three have one denominator, in which an image without such a place counts as one, so that its background is trained
+    on and gradients do not depend on micro-batches or devices. Metrics are "loss" and its parts, "class_loss",
+    "box_loss" and "centre_loss".
 
     Args:
         model: called with images; gives `jaxlm.models.fcos.Places`.

@@ -36,7 +36,7 @@ class Retrieval(NamedTuple):
         found: dict[str, float] = {}
         for name, score, fits in (("caption", score_NG, fits_NG), ("image", score_NG.T, fits_NG.T)):
             best = np.where(fits, score, -np.inf).max(1)
-            before = (~(score < best[:, None]) & ~fits).sum(1)  # NaN is less than nothing, so it finds nothing
+            before = (~(score < best[:, None]) & ~fits).sum(1)  # a comparison with NaN is false: it ranks last
             found |= {f"{name}_at_{k}": float((before < k).mean()) for k in RANKS}
             found[f"{name}_at_1_by_chance"] = float(fits.mean())
         return found

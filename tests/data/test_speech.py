@@ -120,7 +120,7 @@ def test_a_part_of_a_file_is_an_utterance(tmp_path):
     assert batch["samples"].tolist() == [1000]
 
 
-def test_a_speaker_that_is_null_is_nobody(tmp_path):
+def test_a_speaker_that_is_null_is_unknown(tmp_path):
     path = tmp_path / "manifest.jsonl"
     lines = [{"audio": "a.wav", "text": "a", **more} for more in ({}, {"speaker": None}, {"speaker": 0})]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -86,7 +86,6 @@ class WriteTranscript:
                 begin, end = (round((start + time) / self.rate, 3) for time in times)
                 words.append({"word": word.strip(), "start": begin, "end": end})
             text = joined(text, "".join(word for word, _ in kept))
-        text = self.text(outputs[0]) if len(outputs) == 1 else text
         return {"text": text, "language": self._language(outputs), "words": words}
 
     def text(self, row: Example) -> str:

@@ -104,7 +104,7 @@ async function toBase64(blob) {
   return url.slice(url.indexOf(",") + 1);
 }
 
-// Browsers turn a JPEG as its camera was held; models see it as it was stored, and boxes are drawn on that.
+// Browsers apply the EXIF orientation of a JPEG and models do not: show the pixels that the boxes refer to.
 async function unturned(blob) {
   const bytes = new Uint8Array(await blob.arrayBuffer());
   if (bytes[0] !== 0xff || bytes[1] !== 0xd8) return blob;
